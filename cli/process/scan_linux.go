@@ -1,0 +1,126 @@
+package process
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// proc is a living process as /proc shows it.
+type proc struct {
+	pid, group, session int
+
+	environ func() []byte // read when asked for, because it is dear
+}
+
+// environLimit bounds what is read of one process's environment.
+const environLimit = 1 << 20
+
+// marked reports whether the environment holds the entry.
+func (p proc) marked(entry string) bool {
+	if entry == "" {
+		return false
+	}
+	return hasEntry(p.environ(), entry, false)
+}
+
+// markedBelow reports whether the environment holds an entry that begins so.
+func (p proc) markedBelow(prefix string) bool {
+	return hasEntry(p.environ(), prefix, true)
+}
+
+// hasEntry reports whether an environment block holds an entry.
+func hasEntry(env []byte, entry string, prefix bool) bool {
+	for e := range bytes.SplitSeq(env, []byte{0}) {
+		if string(e) == entry || prefix && bytes.HasPrefix(e, []byte(entry)) {
+			return true
+		}
+	}
+	return false
+}
+
+// scan returns the living processes that match, without the caller itself.
+func scan(match func(proc) bool) []proc {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	self := os.Getpid()
+	var out []proc
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == self || pid == 1 {
+			continue
+		}
+		if p, ok := readProc(pid); ok && match(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// readProc reads one process; zombies count as gone.
+func readProc(pid int) (proc, bool) {
+	base := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(base + "/stat")
+	if err != nil {
+		return proc{}, false
+	}
+	// The name between parentheses may hold anything, so fields are counted
+	// from the last one: state, parent, group, session.
+	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(f) < 4 || f[0][0] == 'Z' || f[0][0] == 'X' {
+		return proc{}, false
+	}
+	group, _ := strconv.Atoi(string(f[2]))
+	session, _ := strconv.Atoi(string(f[3]))
+	var env []byte
+	read := false
+	environ := func() []byte {
+		if !read {
+			env, read = readLimited(base+"/environ", environLimit), true
+		}
+		return env
+	}
+	return proc{pid: pid, group: group, session: session, environ: environ}, true
+}
+
+// readLimited returns the beginning of a file, nothing if it cannot be read.
+func readLimited(path string, limit int) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var out []byte
+	buf := make([]byte, 16<<10)
+	for len(out) < limit {
+		n, err := f.Read(buf)
+		out = append(out, buf[:n]...)
+		if n == 0 || err != nil {
+			break
+		}
+	}
+	return out
+}
+
+// killProc kills a process that was found, after making sure that its number
+// still means the same one.
+func killProc(p proc, match func(proc) bool) {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		if err == unix.ENOSYS {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+		return
+	}
+	defer unix.Close(fd)
+	if again, ok := readProc(p.pid); ok && match(again) {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	}
+}
