@@ -1,0 +1,154 @@
+package flow
+
+import "time"
+
+// Run is what decisions and expressions know of a run. The counters are those
+// of its row and are part of every Decision.
+type Run struct {
+	ID, Number                                         int64
+	Namespace, Pipeline                                string
+	Revision                                           int
+	Trigger                                            string
+	ScheduledAt, CreatedAt, IntervalStart, IntervalEnd time.Time
+	Params                                             map[string]any
+	Vars                                               map[string]string
+	URL                                                string
+	// Zone is the IANA name that date() uses: the schedule's, else the
+	// pipeline's. Empty: the pipeline's.
+	Zone string
+
+	Phase Phase
+	// Unfinished counts tasks (not items) of the present phase. Failed,
+	// Canceled and Skipped count ends in the phase tasks and stay as they are
+	// while finally runs.
+	Unfinished, Failed, Canceled, Skipped int
+	Rows                                  int    // tasks and items made so far
+	Reason                                string // the first that came true
+
+	CancelRequested, CancelAgain, TimedOut bool
+
+	// Active counts what has been released and neither ended nor went back to
+	// waiting: rows of waiter, ready and live together, before this decision.
+	// It is needed only when Graph.NeedsActive.
+	Active int
+}
+
+// Task is a task's own row. Rows of items are never needed.
+type Task struct {
+	Ordinal        int
+	State          State
+	Reason, Detail string
+	NeedsLeft      int
+	Trail          Trail
+	Fan            *Fan // set once the items of a fan-out have been made
+}
+
+// Fan counts the items of a fan-out.
+type Fan struct {
+	Items                         int // made
+	Released                      int // items 0 … Released-1 have been released at least once
+	Unfinished                    int
+	OK, Failed, Canceled, Skipped int
+}
+
+// End tells of a row that has changed: it ended in State, or it is to be
+// released once more (Waiting: its back-off is over, its executor was lost).
+// The row says so already; each End is told exactly once.
+type End struct {
+	Number int
+	State  State
+	// Count is for items that ended in bulk: so many of the fan-out that
+	// Number belongs to. 0 means 1.
+	Count int
+}
+
+// Input is what a decision is made from.
+type Input struct {
+	Run Run
+	// Tasks are own rows by ordinal, as they are in the database, Ends
+	// included. Rows that are not needed may be left out: Missing asks for
+	// what is.
+	Tasks map[int]Task
+	// Outputs of tasks that succeeded, by ordinal: declared ones that were
+	// written. Of a fan-out each name has a list with a place for every item
+	// that succeeded, in order, nil where it was not written.
+	Outputs map[int]map[string]any
+	// Held are the numbers of tasks and items that wait with reason
+	// max_parallel, in ascending order; the first Graph.MaxParallel are
+	// enough. Needed only when Graph.NeedsActive.
+	Held []int
+	Ends []End
+	// Look says that somebody asked to look at the run as a whole: a wake
+	// without a number. A cancel or a time-out is acted on only then, because
+	// acting on it is work over all rows.
+	Look bool
+}
+
+// Missing is what a decision lacks, by ordinal. The caller loads it and asks
+// again with the same ends. A row that does not exist is a defect.
+type Missing struct {
+	Tasks   []int
+	Outputs []int
+}
+
+// None says that nothing is missing.
+func (m Missing) None() bool { return len(m.Tasks) == 0 && len(m.Outputs) == 0 }
+
+// Decision is what has to become true, in one transaction.
+type Decision struct {
+	// Run carries the counters, phase and reason as they now are.
+	Run Run
+	// Changes are own rows with their new values; From is the state that the
+	// row leaves, "" for one that is born. A task that is released is among
+	// them with State Ready.
+	Changes []Change
+	// Expand are fan-outs whose items are to be made, in state Waiting. Their
+	// own row is Ready from then on, until the last item has ended.
+	Expand []Expansion
+	// Release are the numbers that may be queued now, in order: in a pool's
+	// queue if the task has a pool, else for an executor. Their reason is "".
+	Release []int
+	// Hold are the numbers of items that came back while the run's
+	// max_parallel was used up: they stay Waiting, reason max_parallel, and
+	// come back as Input.Held. (Of tasks, Changes say the same.)
+	Hold []int
+	// CancelItems are ordinals of fan-outs of which the first item failed: all
+	// items that wait or are queued end Canceled, reason fail_fast, and live
+	// ones are asked to stop for that reason. The caller does it in bulk and
+	// tells the number of those it ended as one End with its Count.
+	CancelItems []int
+	// CancelPhase is set when the run was canceled or ran out of time. The
+	// caller does it in bulk and tells what it ended: tasks as one End each,
+	// items as one End per fan-out with its Count.
+	CancelPhase *CancelPhase
+	// Finish is set when the run has ended.
+	Finish *Finish
+}
+
+// Change is a task's own row as it is to be.
+type Change struct {
+	Task
+	From State
+}
+
+// Expansion makes the items of a fan-out.
+type Expansion struct {
+	Ordinal int
+	Items   []any // item i has ItemNumber(Ordinal, i)
+}
+
+// CancelPhase says that everything with From ≤ number < To that waits or is
+// queued ends Canceled for Reason, and that what is live is asked to stop for
+// it. The own row of a fan-out that has items (state Ready) is left alone: it
+// ends with them.
+type CancelPhase struct {
+	From, To int
+	Reason   string // canceled, run_timed_out
+}
+
+// Finish is how a run ended.
+type Finish struct {
+	State   State
+	Reason  string
+	Outputs map[string]any
+}
