@@ -1,0 +1,110 @@
+-- DueSubjects gives subjects of one kind (r, p, g) that have a due wake: some of those woken now and
+-- some of those whose time has come, so that a flood of the first does not starve the second.
+-- name: DueSubjects :many
+SELECT d.subject
+FROM (
+    SELECT n.subject
+    FROM (
+        SELECT w.subject
+        FROM wake AS w
+        WHERE w.kind = @kind::text
+          AND w.not_before = '-infinity'
+        ORDER BY w.kind, w.not_before, w.id
+        LIMIT @batch::int
+    ) AS n
+    UNION
+    SELECT t.subject
+    FROM (
+        SELECT w.subject
+        FROM wake AS w
+        WHERE w.kind = @kind::text
+          AND w.not_before > '-infinity'
+          AND w.not_before <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+        ORDER BY w.kind, w.not_before, w.id
+        LIMIT @batch::int
+    ) AS t
+) AS d
+ORDER BY d.subject;
+
+-- LockDueGroups locks those of the groups that nobody else holds.
+-- name: LockDueGroups :many
+SELECT g.id
+FROM run_group AS g
+WHERE g.id = ANY(@ids::bigint[])
+ORDER BY g.id
+FOR UPDATE SKIP LOCKED;
+
+-- TakeWakes deletes all due wakes of subjects that the caller has locked, and gives what they say.
+-- name: TakeWakes :many
+DELETE FROM wake AS w
+WHERE w.kind = @kind::text
+  AND w.subject = ANY(@subjects::bigint[])
+  AND w.not_before <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+RETURNING w.subject, w.number, w.state;
+
+-- WakesWaiting says for each kind whether anything is due.
+-- name: WakesWaiting :one
+SELECT
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.not_before <= statement_timestamp()) AS runs,
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.not_before <= statement_timestamp()) AS pools,
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.not_before <= statement_timestamp()) AS groups;
+
+-- GroupRuns gives the open runs of groups, oldest first.
+-- name: GroupRuns :many
+SELECT o.run_id, o.group_id, o.revision_id, o.state, o.from_tick, o.counted,
+    (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
+FROM open_run AS o
+WHERE o.group_id = ANY(@ids::bigint[])
+ORDER BY o.group_id, o.run_id;
+
+-- AdmitRuns starts queued runs. Only those that were still queued come back.
+-- name: AdmitRuns :many
+WITH held AS (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = ANY(@ids::bigint[])
+      AND o.state = 'queued'
+      AND o.cancel_requested_at IS NULL
+    ORDER BY o.run_id
+    FOR UPDATE
+), opened AS (
+    UPDATE open_run AS o
+    SET state = 'running', admitted_at = now()
+    FROM held AS h
+    WHERE o.run_id = h.run_id
+    RETURNING o.run_id
+)
+UPDATE run AS r
+SET state = 'running', started_at = greatest(now(), r.created_at)
+FROM opened AS d
+WHERE r.id = d.run_id
+  AND r.state = 'queued'
+RETURNING r.id;
+
+-- RequestCancel asks open runs to stop and wakes them.
+-- name: RequestCancel :many
+WITH held AS (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = ANY(@ids::bigint[])
+      AND o.cancel_requested_at IS NULL
+    ORDER BY o.run_id
+    FOR UPDATE
+), asked AS (
+    UPDATE open_run AS o
+    SET cancel_requested_at = clock_timestamp()
+    FROM held AS h
+    WHERE o.run_id = h.run_id
+    RETURNING o.run_id, o.cancel_requested_at
+), stamped AS (
+    UPDATE run AS r
+    SET cancel_requested_at = a.cancel_requested_at, canceled_by = @by::text, cancel_reason = @why::text
+    FROM asked AS a
+    WHERE r.id = a.run_id
+), woken AS (
+    INSERT INTO wake (kind, subject)
+    SELECT 'r', a.run_id
+    FROM asked AS a
+)
+SELECT a.run_id
+FROM asked AS a;

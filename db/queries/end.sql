@@ -1,0 +1,80 @@
+-- EndAttempts writes how attempts ended, each only if its lease token is still the one of the live
+-- attempt: what does not come back belongs to somebody else now, and its process must die. One
+-- statement, all fed by what the guarded delete returned: the finished attempt, the move of its task,
+-- the wake for its run (and its pool) and the event are there together or not at all.
+--
+-- Times never run backward, whatever the clock did: an attempt ends no earlier than it began.
+-- started_agos are milliseconds before now, -1 for an attempt that never started or whose start is
+-- stored already.
+-- name: EndAttempts :many
+WITH report AS (
+    SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token,
+        unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason, unnest(@details::text[]) AS detail,
+        nullif(unnest(@exit_codes::int[]), -1) AS exit_code, nullif(unnest(@signals::text[]), '') AS signal,
+        unnest(@started_agos::bigint[]) AS started_ago,
+        nullif(unnest(@cpu_mss::bigint[]), -1) AS cpu_ms, nullif(unnest(@max_rsss::bigint[]), -1) AS max_rss,
+        nullif(unnest(@raw_outputs::text[]), '')::jsonb AS raw_outputs, nullif(unnest(@summaries::text[]), '') AS summary,
+        unnest(@task_states::text[]) AS task_state, unnest(@task_reasons::text[]) AS task_reason, unnest(@task_details::text[]) AS task_detail,
+        nullif(unnest(@outputs::text[]), '')::jsonb AS outputs, unnest(@delays::bigint[]) AS delay,
+        unnest(@failures::int[]) AS failures, unnest(@losses::int[]) AS losses, unnest(@handbacks::int[]) AS handbacks,
+        unnest(@last_losers::uuid[]) AS last_loser, unnest(@losers::int[]) AS losers,
+        unnest(@causes::text[]) AS cause
+), dead AS (
+    DELETE FROM live AS l
+    USING report AS r
+    WHERE l.run_id = r.run_id
+      AND l.number = r.number
+      AND l.lease_token = r.token
+    RETURNING l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id,
+        l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle
+), gone AS (
+    SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id,
+        coalesce(l.started_at, CASE WHEN r.started_ago >= 0 THEN greatest(l.claimed_at, now() - r.started_ago * interval '1 millisecond') END) AS started_at,
+        l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle,
+        r.state, r.reason, r.detail, r.exit_code, r.signal, r.cpu_ms, r.max_rss, r.raw_outputs, r.summary,
+        r.task_state, r.task_reason, r.task_detail, r.outputs, r.delay, r.failures, r.losses, r.handbacks, r.last_loser, r.losers, r.cause
+    FROM dead AS l
+    JOIN report AS r ON r.run_id = l.run_id AND r.number = l.number
+), history AS (
+    INSERT INTO attempt (run_id, number, attempt, executor, lease_token, state, reason, detail, exit_code, signal, ready_at, claimed_at,
+        started_at, ended_at, cpu_ms, max_rss, outputs, summary, log_seen, log_stored, log_cut_at, target, remote_name, handle)
+    SELECT g.run_id, g.number, g.attempt, g.executor, g.lease_token, g.state, g.reason, g.detail, g.exit_code, g.signal, g.ready_at, g.claimed_at,
+        g.started_at, greatest(now(), g.claimed_at, g.started_at), g.cpu_ms, g.max_rss, g.raw_outputs, g.summary,
+        g.log_seen, g.log_stored, g.log_cut_at, g.target, g.remote_name, g.handle
+    FROM gone AS g
+), moved AS (
+    UPDATE task AS t
+    SET state = g.task_state,
+        reason = g.task_reason,
+        detail = g.task_detail,
+        attempt = g.attempt,
+        failures = g.failures,
+        losses = g.losses,
+        handbacks = g.handbacks,
+        last_loser = nullif(g.last_loser, '00000000-0000-0000-0000-000000000000'),
+        losers = g.losers,
+        outputs = g.outputs,
+        wake_at = CASE WHEN g.task_state = 'waiting' THEN now() + g.delay * interval '1 millisecond' END,
+        ended_at = CASE WHEN g.task_state <> 'waiting' THEN greatest(now(), g.claimed_at, g.started_at) END
+    FROM gone AS g
+    WHERE t.run_id = g.run_id
+      AND t.number = g.number
+      AND t.state = 'ready'
+), told AS (
+    INSERT INTO event (kind, entity_id, number, attempt, from_state, to_state, reason, cause, token)
+    SELECT 'task', g.run_id, g.number, g.attempt, 'ready', g.task_state, g.task_reason, g.cause, g.lease_token
+    FROM gone AS g
+), freed AS (
+    INSERT INTO wake (kind, subject)
+    SELECT DISTINCT 'p', g.pool_id
+    FROM gone AS g
+    WHERE g.pool_id IS NOT NULL
+), woken AS (
+    INSERT INTO wake (kind, subject, not_before, number, state)
+    SELECT 'r', g.run_id,
+        CASE WHEN g.task_state = 'waiting' AND g.delay > 0 THEN now() + g.delay * interval '1 millisecond' ELSE '-infinity' END,
+        g.number, g.task_state
+    FROM gone AS g
+)
+SELECT g.run_id, g.number, g.attempt, g.lease_token
+FROM gone AS g;

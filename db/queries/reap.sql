@@ -1,0 +1,164 @@
+-- WatchedExecutors gives every executor that has not stopped, for the reaper to compare with what it
+-- saw before: a lease has to be over and the beat has to stand still.
+-- name: WatchedExecutors :many
+SELECT e.id, e.name, e.beat, e.draining_at, (e.lease_until < now())::boolean AS expired,
+    (e.lease_until > now() + interval '2 milliseconds' * @lease_ms::bigint)::boolean AS ahead
+FROM executor AS e
+WHERE e.stopped_at IS NULL;
+
+-- StopExecutor declares an executor dead, unless its beat has moved since.
+-- name: StopExecutor :execrows
+UPDATE executor AS e
+SET stopped_at = now()
+WHERE e.id = @id
+  AND e.beat = @beat
+  AND e.stopped_at IS NULL;
+
+-- LiveExecutors gives the executors that live attempts name, each once, however many attempts there are.
+-- name: LiveExecutors :many
+WITH RECURSIVE names AS (
+    SELECT f.id
+    FROM (SELECT l.executor AS id FROM live AS l ORDER BY l.executor LIMIT 1) AS f
+    UNION ALL
+    SELECT x.id
+    FROM names AS n
+    CROSS JOIN LATERAL (SELECT l.executor AS id FROM live AS l WHERE l.executor > n.id ORDER BY l.executor LIMIT 1) AS x
+)
+SELECT n.id::uuid AS executor
+FROM names AS n
+LEFT JOIN executor AS e ON e.id = n.id
+WHERE e.id IS NULL
+   OR e.stopped_at IS NOT NULL;
+
+-- LockOrphans locks live attempts of executors that are gone: local ones, and remote ones that were
+-- claimed and not yet handed to the target's shard.
+-- name: LockOrphans :many
+SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.state, l.revision_id, l.started_at, l.stop_reason,
+    l.failures, l.losses, l.handbacks, l.last_loser, l.losers
+FROM live AS l
+WHERE l.executor = ANY(@executors::uuid[])
+  AND (l.target IS NULL OR l.state = 'claimed')
+ORDER BY l.run_id, l.number
+LIMIT @batch::int
+FOR UPDATE SKIP LOCKED;
+
+-- TimeOutRuns marks open runs whose time is over and wakes them.
+-- name: TimeOutRuns :many
+WITH due AS (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.deadline_at <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+    ORDER BY o.run_id
+    LIMIT @batch::int
+    FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE open_run AS o
+    SET timed_out_at = now(), deadline_at = NULL
+    FROM due AS d
+    WHERE o.run_id = d.run_id
+    RETURNING o.run_id
+), woken AS (
+    INSERT INTO wake (kind, subject)
+    SELECT 'r', m.run_id
+    FROM marked AS m
+)
+SELECT m.run_id
+FROM marked AS m;
+
+-- TimeOutQueued fails tasks that waited too long for an executor or a pool, and wakes their runs.
+-- name: TimeOutQueued :many
+WITH released AS (
+    SELECT r.run_id, r.number
+    FROM ready AS r
+    WHERE r.queue_deadline <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+    ORDER BY r.run_id, r.number
+    LIMIT @batch::int
+    FOR UPDATE SKIP LOCKED
+), queued AS (
+    SELECT w.run_id, w.number
+    FROM waiter AS w
+    WHERE w.queue_deadline <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+    ORDER BY w.run_id, w.number
+    LIMIT @batch::int
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM ready AS r
+    USING released AS d
+    WHERE r.run_id = d.run_id
+      AND r.number = d.number
+    RETURNING r.run_id, r.number, r.pool_id
+), left_queue AS (
+    DELETE FROM waiter AS w
+    USING queued AS d
+    WHERE w.run_id = d.run_id
+      AND w.number = d.number
+    RETURNING w.run_id, w.number, w.pool_id
+), late AS (
+    SELECT g.run_id, g.number, g.pool_id, 'ready' AS was FROM gone AS g
+    UNION ALL
+    SELECT q.run_id, q.number, q.pool_id, 'waiting' AS was FROM left_queue AS q
+), failed AS (
+    UPDATE task AS t
+    SET state = 'failed', reason = 'queue_timeout', ended_at = now()
+    FROM late AS l
+    WHERE t.run_id = l.run_id
+      AND t.number = l.number
+      AND t.state IN ('ready', 'waiting')
+), told AS (
+    INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
+    SELECT 'task', l.run_id, l.number, l.was, 'failed', 'queue_timeout', 'final'
+    FROM late AS l
+), freed AS (
+    INSERT INTO wake (kind, subject)
+    SELECT DISTINCT 'p', l.pool_id
+    FROM late AS l
+    WHERE l.pool_id IS NOT NULL
+), woken AS (
+    INSERT INTO wake (kind, subject, number, state)
+    SELECT 'r', l.run_id, l.number, 'failed'
+    FROM late AS l
+)
+SELECT l.run_id, l.number
+FROM late AS l;
+
+-- ResumePipelines ends pauses whose time is over.
+-- name: ResumePipelines :many
+UPDATE pipeline AS p
+SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, paused_until = NULL
+WHERE p.paused_until <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+RETURNING p.id, p.namespace, p.name;
+
+-- StuckRuns looks for open runs that nothing will ever wake: running, without a released, waiting or
+-- live task and without a wake. There should be none; each is a defect that is repaired and counted.
+-- name: StuckRuns :many
+SELECT o.run_id
+FROM open_run AS o
+WHERE o.state = 'running'
+  AND o.admitted_at < coalesce(sqlc.narg('now')::timestamptz, now()) - interval '1 millisecond' * @older_ms::bigint
+  AND o.run_id > @after
+  AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = o.run_id)
+  AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id)
+  AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id)
+  AND NOT EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id)
+ORDER BY o.run_id
+LIMIT @batch::int;
+
+-- StuckGroups looks for groups with queued runs of which none runs and no wake is due.
+-- name: StuckGroups :many
+SELECT DISTINCT o.group_id
+FROM open_run AS o
+WHERE o.state = 'queued'
+  AND o.created_at < coalesce(sqlc.narg('now')::timestamptz, now()) - interval '1 millisecond' * @older_ms::bigint
+  AND NOT EXISTS (SELECT 1 FROM open_run AS q WHERE q.group_id = o.group_id AND q.state = 'running')
+  AND NOT EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.subject = o.group_id)
+LIMIT @batch::int;
+
+-- LeaveWakes wakes subjects of one kind.
+-- name: LeaveWakes :exec
+INSERT INTO wake (kind, subject)
+SELECT @kind::text, unnest(@subjects::bigint[]);
+
+-- NoteRepairs counts what the sweep had to mend.
+-- name: NoteRepairs :exec
+INSERT INTO repair (kind, run_id, detail)
+SELECT @kind::text, unnest(@run_ids::bigint[]), @detail::text;
