@@ -220,3 +220,11 @@ func removeBelow(path string) {
 		_ = unix.Rmdir(d)
 	}
 }
+
+// enableControllers hands memory and pids on to the cgroups made inside path,
+// where that is delegated to us.
+func enableControllers(path string) {
+	for _, name := range []string{"memory", "pids"} {
+		_ = writeControl(filepath.Join(path, "cgroup.subtree_control"), "+"+name)
+	}
+}

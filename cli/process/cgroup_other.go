@@ -29,3 +29,5 @@ func enableControllers(string) {}
 func killCgroup(string) {}
 
 func removeCgroup(string) int { return 0 }
+
+func cgroupProcs(string) []int { return nil }

@@ -56,9 +56,10 @@ func (t *tree) sweep(pid int) int {
 	if t.cgroup != nil {
 		return 0
 	}
-	return killMatching(func(f proc) bool {
+	_, left := killMatching(func(f proc) bool {
 		return f.pid != pid && (f.session == pid || f.marked(t.mark))
 	})
+	return left
 }
 
 // finish removes the cgroup, killing what is left in it. It returns how many
@@ -70,20 +71,19 @@ func (t *tree) finish() int {
 	return t.cgroup.remove()
 }
 
-// killMatching kills processes until no more match, and returns how many still
-// do after killWait.
-func killMatching(match func(proc) bool) int {
+// killMatching kills processes until no more match. It returns how many there
+// were at most, and how many still match after killWait.
+func killMatching(match func(proc) bool) (killed, left int) {
 	deadline := time.Now().Add(killWait)
-	pause := time.Millisecond
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		found := scan(match)
+		killed = max(killed, len(found))
 		if len(found) == 0 || time.Now().After(deadline) {
-			return len(found)
+			return killed, len(found)
 		}
 		for _, f := range found {
 			killProc(f, match)
 		}
 		time.Sleep(pause)
-		pause = min(2*pause, 50*time.Millisecond)
 	}
 }
