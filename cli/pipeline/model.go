@@ -51,7 +51,9 @@ type Schedule struct {
 	Overlap       string          `json:"overlap,omitempty"` // first (default), second, both
 	Catchup       string          `json:"catchup"`           // latest, none, all
 	CatchupWindow Duration        `json:"catchup_window"`
-	Params        map[string]Expr `json:"params,omitempty"` // see Param values below: literal JSON or one expression
+	// Params are values for the pipeline's params, as JSON has them. Each string
+	// in them is a template: it may hold ${{ }}. Render gives the values.
+	Params map[string]any `json:"params,omitempty"`
 }
 
 // A Param is a declared parameter of a pipeline, in declared order.
@@ -135,7 +137,8 @@ type Axis struct {
 }
 
 // Items is a list written in the file or given by an expression. Elements of a
-// written list are JSON values, or a string that holds ${{ }}.
+// written list are JSON values; each string in them is a template, which may
+// hold ${{ }}, and Render gives the values. No element is a number.
 type Items struct {
 	Expr Expr  `json:"expr,omitempty"` // set: one expression that gives a list
 	List []any `json:"list,omitempty"` // else the elements, free values of the format
