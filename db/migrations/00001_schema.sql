@@ -22,9 +22,20 @@ CREATE TABLE installation (
     id         uuid NOT NULL DEFAULT gen_random_uuid(),
     -- A restore from a backup draws a new epoch; whoever still holds the old one gives up.
     epoch      uuid NOT NULL DEFAULT gen_random_uuid(),
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Programs built for an older schema than this must not run. A migration that takes something
+    -- away raises it; one that only adds leaves it, so that the release before goes on working.
+    oldest_schema  bigint NOT NULL DEFAULT 1,
+    tzdata_version text NOT NULL DEFAULT ''     -- of the time zones that next_at was computed with
 );
 INSERT INTO installation DEFAULT VALUES;
+
+-- What migrate makes anew whenever its text has changed: rights, and views without a promise.
+CREATE TABLE made (
+    name    text PRIMARY KEY,
+    hash    text NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+);
 
 -- The day that ids are counted from. Days fit 15 bits: until 2109.
 -- +goose StatementBegin
@@ -81,7 +92,7 @@ CREATE INDEX pipeline_source ON pipeline (source_id);
 CREATE TABLE pipeline_counter (
     pipeline_id bigint PRIMARY KEY REFERENCES pipeline,
     last        bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE TABLE revision (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -121,7 +132,8 @@ CREATE TABLE schedule (
     ended_at       timestamptz,                 -- left the file, or its pipeline was removed
     broken         text,                        -- why the scheduler cannot read it, for people
     CONSTRAINT schedule_name_key UNIQUE (pipeline_id, name)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000);
 CREATE INDEX schedule_due ON schedule (next_at) WHERE ended_at IS NULL AND next_at IS NOT NULL;
 
 -- What runs share by concurrency: either a pipeline's own group (pipeline_id set) or a named one.
@@ -240,7 +252,7 @@ CREATE TABLE target_shard (
 -- those who leave one; the scheduler deletes what it has taken into account.
 CREATE TABLE wake (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind       "char" NOT NULL CHECK (kind IN ('r', 'p', 'g')),   -- run, pool, group
+    kind       text NOT NULL CHECK (kind IN ('r', 'p', 'g')),   -- run, pool, group
     subject    bigint NOT NULL,
     not_before timestamptz NOT NULL DEFAULT '-infinity',          -- '-infinity': now
     -- An end: which task of the run, and how it ended. It is counted down exactly once.
@@ -286,7 +298,8 @@ CREATE INDEX open_run_deadline ON open_run (deadline_at) WHERE deadline_at IS NO
 CREATE TABLE waiter (
     run_id         bigint NOT NULL,
     number         integer NOT NULL,
-    pool_id        bigint NOT NULL REFERENCES pool,
+    -- No foreign key: its check would lock the pool after the run, against the order of locks.
+    pool_id        bigint NOT NULL,
     rank           bigint NOT NULL,
     slots          integer NOT NULL CHECK (slots > 0),
     lane           integer NOT NULL,
@@ -377,8 +390,7 @@ CREATE TABLE live (
     remote_phase      text,
     remote_detail     text,
     gone_at           timestamptz,
-    PRIMARY KEY (run_id, number),
-    CONSTRAINT live_token_key UNIQUE (lease_token),
+    PRIMARY KEY (run_id, number),               -- and no index of random tokens: they guard a row found by its key
     CONSTRAINT live_started CHECK (state = 'claimed' OR state = 'stopping' OR target IS NOT NULL OR started_at IS NOT NULL),
     CONSTRAINT live_stop CHECK ((stop_reason IS NULL) = (stop_requested_at IS NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
@@ -396,7 +408,7 @@ CREATE TABLE tick (
     state       text NOT NULL CHECK (state IN ('run', 'skipped', 'missed', 'failed')),
     reason      text NOT NULL DEFAULT '',
     until       timestamptz,                    -- a stretch: the last tick it stands for
-    ticks       bigint NOT NULL DEFAULT 1,      -- how many ticks it stands for
+    ticks       bigint NOT NULL DEFAULT 1 CHECK (ticks > 0), -- how many ticks it stands for
     run_id      bigint,
     detail      text NOT NULL DEFAULT '',
     decided_at  timestamptz NOT NULL DEFAULT now(),
@@ -432,6 +444,9 @@ CREATE TABLE run (
     concurrency_limit   integer NOT NULL DEFAULT 1,
     state               text NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'canceled', 'skipped')),
     reason              text NOT NULL DEFAULT '',
+    -- The list of failed runs has an index; were its predicate the state itself, every change of
+    -- state would write all indexes again.
+    failed              boolean NOT NULL GENERATED ALWAYS AS (state = 'failed') STORED,
     outputs             jsonb NOT NULL DEFAULT '{}',
     created_at          timestamptz NOT NULL DEFAULT now(),
     started_at          timestamptz,
@@ -446,7 +461,7 @@ CREATE TABLE run (
     CONSTRAINT run_interval CHECK (interval_start <= interval_end)
 ) PARTITION BY RANGE (id);
 CREATE INDEX run_pipeline ON run (pipeline_id, number DESC);
-CREATE INDEX run_failed ON run (id DESC) WHERE state = 'failed';
+CREATE INDEX run_failed ON run (id DESC) WHERE failed;
 
 -- task.state holds waiting, ready and the ends; running is a row in live. The row of a fan-out
 -- counts its items. No index names a column that changes, so updates stay HOT.
@@ -486,7 +501,8 @@ CREATE TABLE task (
         AND (items IS NULL) = (ok IS NULL) AND (items IS NULL) = (failed IS NULL) AND (items IS NULL) = (canceled IS NULL) AND (items IS NULL) = (skipped IS NULL))
 ) PARTITION BY RANGE (run_id);
 
--- A finished attempt: written once, never changed.
+-- A finished attempt: written once, never changed. That its times are in order is not a constraint:
+-- when the database's clock goes back, an attempt must still be able to end.
 CREATE TABLE attempt (
     run_id      bigint NOT NULL,
     number      integer NOT NULL,
@@ -512,8 +528,7 @@ CREATE TABLE attempt (
     target      text,
     remote_name text,
     handle      jsonb,
-    PRIMARY KEY (run_id, number, attempt),
-    CONSTRAINT attempt_times CHECK (claimed_at <= ended_at AND (started_at IS NULL OR started_at BETWEEN claimed_at AND ended_at))
+    PRIMARY KEY (run_id, number, attempt)
 ) PARTITION BY RANGE (run_id);
 
 -- Bytes as they came, numbered per attempt. Partitioned by the day of the claim (UTC).
@@ -539,6 +554,8 @@ CREATE TABLE event (
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
     kind        text NOT NULL,                  -- run, task, attempt, pipeline, source, token, executor, pool …
     entity_id   bigint,                         -- the run, the pipeline, …
+    pipeline_id bigint,                         -- whose it is: who may see it
+    namespace   text,                           -- where no pipeline says it
     number      integer,                        -- of a task
     attempt     integer,
     from_state  text,
@@ -616,8 +633,10 @@ CREATE TABLE repair (
 -- ---------------------------------------------------------------- partitions
 
 -- ensure_partitions makes the partitions of every history table from the day before @today to
--- @today + @ahead. LIKE and ATTACH take no exclusive lock on the parent; it may run anywhere, any
--- number of times, side by side (an advisory lock lets one work at a time).
+-- @today + @ahead and returns how many it made. LIKE and ATTACH take no exclusive lock on the
+-- parent; it may run anywhere, any number of times, side by side (an advisory lock lets one work at
+-- a time). Days that nobody was there for get none, but for tick: a tick may be decided long
+-- after it was due, so the partitions of tick cover all time up to the last one without a hole.
 -- +goose StatementBegin
 CREATE FUNCTION ensure_partitions(today date, ahead integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -627,20 +646,24 @@ DECLARE
     part   text;
     lo     text;
     hi     text;
+    newest date;
     made   integer := 0;
-    first  boolean;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('synthesizer ensure_partitions'));
+    PERFORM pg_advisory_xact_lock(hashtext('synthesizer partitions'));
     FOREACH parent IN ARRAY ARRAY['tick', 'run', 'task', 'attempt', 'log_chunk', 'event'] LOOP
+        -- A tick partition is named after the last day it covers.
+        SELECT max(to_date(right(c.relname, 8), 'YYYYMMDD')) INTO newest
+        FROM pg_inherits AS i
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = parent::regclass;
         FOR d IN SELECT generate_series(today - 1, today + ahead, interval '1 day')::date LOOP
             part := parent || '_' || to_char(d, 'YYYYMMDD');
-            CONTINUE WHEN to_regclass(part) IS NOT NULL;
+            CONTINUE WHEN to_regclass(part) IS NOT NULL OR parent = 'tick' AND d <= newest;
             CASE parent
                 WHEN 'tick' THEN
-                    -- A stretch of missed ticks may be years old: the lowest partition is open below.
-                    first := NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'tick'::regclass);
-                    lo := CASE WHEN first THEN 'MINVALUE' ELSE quote_literal(d::text || ' 00:00:00+00') END;
+                    lo := coalesce(quote_literal((newest + 1)::text || ' 00:00:00+00'), 'MINVALUE');
                     hi := quote_literal((d + 1)::text || ' 00:00:00+00');
+                    newest := d;
                 WHEN 'log_chunk', 'event' THEN
                     lo := quote_literal(d::text);
                     hi := quote_literal((d + 1)::text);
@@ -648,17 +671,148 @@ BEGIN
                     lo := ((d - date '2020-01-01')::bigint << 38)::text;
                     hi := ((d + 1 - date '2020-01-01')::bigint << 38)::text;
             END CASE;
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', part, parent);
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE)', part, parent);
             IF parent = 'task' THEN
-                EXECUTE format('ALTER TABLE %I SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.2)', part);
+                EXECUTE format('ALTER TABLE %I SET (fillfactor = 70)', part);
             ELSIF parent = 'run' THEN
                 EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', part);
+            ELSIF parent = 'tick' THEN
+                -- Says what ATTACH would otherwise read the table for, now and when drop_ticks moves its lower end.
+                EXECUTE format('ALTER TABLE %I ADD CONSTRAINT before_end CHECK (fire_at < %s)', part, hi);
             END IF;
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', parent, part, lo, hi);
             made := made + 1;
         END LOOP;
     END LOOP;
     RETURN made;
+END $$;
+-- +goose StatementEnd
+
+-- partitions_ahead is how many days after @today have all their partitions (59 at most; -1: not even
+-- today). Those of tick have no holes and are made with the others.
+-- +goose StatementBegin
+CREATE FUNCTION partitions_ahead(today date) RETURNS integer
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT coalesce(min(d.day)::date - today - 1, 59)
+    FROM generate_series(today, today + 59, interval '1 day') AS d (day)
+    CROSS JOIN unnest(ARRAY['run', 'task', 'attempt', 'log_chunk', 'event']) AS t (name)
+    WHERE to_regclass(t.name || '_' || to_char(d.day, 'YYYYMMDD')) IS NULL
+$$;
+-- +goose StatementEnd
+
+-- partitions_before lists the days of a history table's partitions that lie before @before, oldest first.
+-- +goose StatementBegin
+CREATE FUNCTION partitions_before(parent text, before date) RETURNS SETOF date
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent::regclass
+      AND to_date(right(c.relname, 8), 'YYYYMMDD') < before
+    ORDER BY 1
+$$;
+-- +goose StatementEnd
+
+-- Retention. The roles of services own nothing, so dropping is a function of the owner. DETACH
+-- CONCURRENTLY cannot run in a function; these take the exclusive lock on the parent instead, for
+-- a moment in which nothing is read or copied, and give up after 200 ms of waiting for it (SQLSTATE
+-- 55P03: try again later), so that nobody queues behind them for longer.
+--
+-- drop_runs drops run, task and attempt of one day of ids, unless a run of that day is open. It
+-- looks when it holds all three parents: a rerun whose open_run row is not committed by then has
+-- touched none of them, and will find its run gone.
+-- +goose StatementBegin
+CREATE FUNCTION drop_runs(day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
+DECLARE
+    lo     bigint := (day - date '2020-01-01')::bigint << 38;
+    hi     bigint := (day + 1 - date '2020-01-01')::bigint << 38;
+    parent text;
+BEGIN
+    IF day >= (now() AT TIME ZONE 'UTC')::date - 1 THEN
+        RAISE EXCEPTION 'the runs of % are too young to be dropped', day USING ERRCODE = 'restrict_violation';
+    END IF;
+    -- Cheap and before anybody waits for us.
+    IF EXISTS (SELECT FROM open_run AS o WHERE o.run_id >= lo AND o.run_id < hi) THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('synthesizer partitions'));
+    LOCK TABLE ONLY run, ONLY task, ONLY attempt IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM open_run AS o WHERE o.run_id >= lo AND o.run_id < hi) THEN
+        RETURN false;
+    END IF;
+    FOREACH parent IN ARRAY ARRAY['run', 'task', 'attempt'] LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %I', parent || '_' || to_char(day, 'YYYYMMDD'));
+    END LOOP;
+    RETURN true;
+END $$;
+-- +goose StatementEnd
+
+-- drop_ticks drops what is left of the ledger up to and with @day. The oldest partition that stays
+-- then begins where time begins.
+-- +goose StatementBegin
+CREATE FUNCTION drop_ticks(day date) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
+DECLARE
+    part   text;
+    last   date;
+    lowest text;
+    gone   integer := 0;
+BEGIN
+    IF day >= (now() AT TIME ZONE 'UTC')::date - 1 THEN
+        RAISE EXCEPTION 'the ticks of % are too young to be dropped', day USING ERRCODE = 'restrict_violation';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('synthesizer partitions'));
+    LOCK TABLE ONLY tick IN ACCESS EXCLUSIVE MODE;
+    FOR part, last IN
+        SELECT c.relname, to_date(right(c.relname, 8), 'YYYYMMDD')
+        FROM pg_inherits AS i
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'tick'::regclass
+        ORDER BY 2
+    LOOP
+        IF last > day THEN
+            lowest := part;
+            EXIT;
+        END IF;
+        EXECUTE format('DROP TABLE %I', part);
+        gone := gone + 1;
+    END LOOP;
+    IF gone > 0 AND lowest IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE tick DETACH PARTITION %I', lowest);
+        EXECUTE format('ALTER TABLE tick ATTACH PARTITION %I FOR VALUES FROM (MINVALUE) TO (%L)', lowest, (last + 1)::text || ' 00:00:00+00');
+    END IF;
+    RETURN gone;
+END $$;
+-- +goose StatementEnd
+
+-- drop_logs and drop_events drop one day. The logs of attempts that are still alive stay.
+-- +goose StatementBegin
+CREATE FUNCTION drop_logs(day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
+BEGIN
+    IF day >= (now() AT TIME ZONE 'UTC')::date - 1 THEN
+        RAISE EXCEPTION 'the logs of % are too young to be dropped', day USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF EXISTS (SELECT FROM live AS l WHERE (l.claimed_at AT TIME ZONE 'UTC')::date = day) THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('synthesizer partitions'));
+    EXECUTE format('DROP TABLE IF EXISTS %I', 'log_chunk_' || to_char(day, 'YYYYMMDD'));
+    RETURN true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE FUNCTION drop_events(day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
+BEGIN
+    IF day >= (now() AT TIME ZONE 'UTC')::date - 1 THEN
+        RAISE EXCEPTION 'the events of % are too young to be dropped', day USING ERRCODE = 'restrict_violation';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('synthesizer partitions'));
+    EXECUTE format('DROP TABLE IF EXISTS %I', 'event_' || to_char(day, 'YYYYMMDD'));
+    RETURN true;
 END $$;
 -- +goose StatementEnd
 

@@ -41,7 +41,6 @@ FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS fi
 JOIN task AS t ON t.run_id = k.run_id AND t.number BETWEEN k.first AND k.last
 WHERE t.run_id BETWEEN @low::bigint AND @high::bigint
   AND t.state = 'succeeded'
-  AND t.outputs IS NOT NULL
 ORDER BY t.run_id, t.number;
 
 -- ActiveCounts says how many tasks and items of runs are ready or live.
@@ -62,6 +61,27 @@ FROM (
 ) AS a
 GROUP BY a.run_id;
 
+-- HeldTasks gives tasks and items of a run that only max_parallel holds back, in order.
+-- name: HeldTasks :many
+SELECT t.number
+FROM task AS t
+WHERE t.run_id = @run_id
+  AND t.state = 'waiting'
+  AND t.reason = 'max_parallel'
+  AND t.items IS NULL
+ORDER BY t.number
+LIMIT @batch::int;
+
+-- HoldTasks marks items that came back while the run's max_parallel was used up.
+-- name: HoldTasks :exec
+UPDATE task AS t
+SET reason = 'max_parallel', detail = '', wake_at = NULL
+FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
+WHERE t.run_id = k.run_id
+  AND t.number = k.number
+  AND t.run_id BETWEEN @low::bigint AND @high::bigint
+  AND t.state = 'waiting';
+
 -- InsertTasks makes the rows of a started run's tasks, in the states they begin with.
 -- name: InsertTasks :exec
 INSERT INTO task (run_id, number, name, state, reason, detail, needs_left, trail, ready_at, due_at, ended_at,
@@ -81,11 +101,17 @@ FROM (
         nullif(unnest(@skippeds::int[]), -1) AS skipped
 ) AS b;
 
--- InsertItems makes the rows of a fan-out's items, waiting for max_parallel until they are released.
+-- InsertItems makes the rows of a fan-out's items: waiting for their turn, or ready where a ready row
+-- is written with them.
 -- name: InsertItems :exec
-INSERT INTO task (run_id, number, name, item, state, reason)
-SELECT unnest(@run_ids::bigint[]), unnest(@numbers::int[]), unnest(@names::text[]), unnest(@items::text[])::jsonb, 'waiting', 'max_parallel'
-ON CONFLICT DO NOTHING;
+INSERT INTO task (run_id, number, name, item, state, ready_at, due_at)
+SELECT i.run_id, i.number, i.name, i.item, i.state,
+    CASE WHEN i.state = 'ready' THEN now() END,
+    CASE WHEN i.state = 'ready' THEN now() END
+FROM (
+    SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@names::text[]) AS name,
+        unnest(@items::text[])::jsonb AS item, unnest(@states::text[]) AS state
+) AS i;
 
 -- InsertReady writes ready rows of tasks that were born ready: their first attempt, nothing spent.
 -- Ranks are milliseconds added to the present time.
@@ -158,6 +184,7 @@ FROM queued AS q;
 UPDATE task AS t
 SET state = k.state, reason = k.reason, detail = k.detail, needs_left = k.needs_left, trail = k.trail,
     ended_at = CASE WHEN k.state IN ('succeeded', 'failed', 'canceled', 'skipped') THEN coalesce(t.ended_at, now()) END,
+    ready_at = CASE WHEN k.state = 'ready' THEN coalesce(t.ready_at, now()) ELSE t.ready_at END,
     items = k.items, released = k.released, unfinished = k.unfinished, ok = k.ok, failed = k.failed, canceled = k.canceled, skipped = k.skipped
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@froms::text[]) AS from_state,

@@ -88,22 +88,22 @@ RETURNING c.pipeline_id, c.last;
 SELECT next_run_id()::bigint AS id
 FROM generate_series(1, @n::int);
 
--- InsertTicks writes decisions of ticks. A tick that is decided already stays as it is; only those
+-- InsertTicks writes decisions of ticks; the zero time stands for no until, run 0 for no run. A tick that is decided already stays as it is; only those
 -- that were really new come back.
 -- name: InsertTicks :many
 INSERT INTO tick (schedule_id, fire_at, state, reason, until, ticks, run_id, detail)
 SELECT unnest(@schedules::bigint[]), unnest(@fire_ats::timestamptz[]), unnest(@states::text[]), unnest(@reasons::text[]),
-    nullif(unnest(@untils::timestamptz[]), '-infinity'), unnest(@counts::bigint[]), nullif(unnest(@run_ids::bigint[]), 0), unnest(@details::text[])
+    nullif(unnest(@untils::timestamptz[]), '0001-01-01 00:00:00+00'), unnest(@counts::bigint[]), nullif(unnest(@run_ids::bigint[]), 0), unnest(@details::text[])
 ON CONFLICT DO NOTHING
 RETURNING schedule_id, fire_at;
 
--- MoveSchedules sets the next tick of schedules; '-infinity' stands for never again. Time never goes back.
+-- MoveSchedules sets the next tick of schedules; the zero time stands for never again. Time never goes back.
 -- name: MoveSchedules :exec
 UPDATE schedule AS s
-SET next_at = nullif(m.next_at, '-infinity')
+SET next_at = nullif(m.next_at, '0001-01-01 00:00:00+00')
 FROM (SELECT unnest(@ids::bigint[]) AS id, unnest(@next_ats::timestamptz[]) AS next_at) AS m
 WHERE s.id = m.id
-  AND (m.next_at = '-infinity' OR s.next_at < m.next_at);
+  AND (m.next_at = '0001-01-01 00:00:00+00' OR s.next_at < m.next_at);
 
 -- BreakSchedule takes a schedule that cannot be read out of the loop, with the reason for people.
 -- name: BreakSchedule :exec
@@ -149,3 +149,16 @@ WHERE v.namespace = ANY(@namespaces::text[]);
 SELECT r.id, r.number, r.spec
 FROM revision AS r
 WHERE r.id = ANY(@ids::bigint[]);
+
+-- Lanes gives every lane of local work.
+-- name: Lanes :many
+SELECT l.id, l.labels
+FROM lane AS l
+WHERE l.target = '';
+
+-- PoolIDs gives the ids of pools by name.
+-- name: PoolIDs :many
+SELECT p.id, p.namespace, p.name
+FROM pool AS p
+JOIN (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS w
+  ON w.namespace = p.namespace AND w.name = p.name;

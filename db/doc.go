@@ -1,0 +1,21 @@
+// Package db is the only place that knows Postgres: the migrations, the queries
+// and what sqlc makes of them, connections, transactions and notifications.
+//
+// # The order of locks
+//
+// Every transaction takes its row locks in this order, and several rows of one
+// kind in order of their keys, by SELECT … ORDER BY … FOR UPDATE before the write:
+//
+//	executor, schedule, pipeline, run_group, pool, open_run, waiter, ready, live, task
+//
+// Rows of wake, event and log_chunk are only inserted by whoever leaves one. A
+// wake is always a new row, never an upsert on one that the scheduler may just be
+// deleting.
+//
+// # Time
+//
+// Only the database's clock decides: queries read now(). One that a test must
+// bring its own time to says coalesce(sqlc.narg('now')::timestamptz, now()).
+// Infinite timestamps do not fit into time.Time, so no query selects a column
+// that may hold one (wake.not_before, target_shard.lease_until).
+package db
