@@ -95,3 +95,17 @@ const (
 
 	trailPassedOn = TrailFailed | TrailCanceled
 )
+
+// trailOf is what the end of a task leaves with those that need it.
+func trailOf(s State) Trail {
+	switch s {
+	case Succeeded:
+		return TrailMet
+	case Failed:
+		return TrailMissed | TrailFailed
+	case Canceled:
+		return TrailMissed | TrailCanceled
+	default:
+		return TrailMissed
+	}
+}

@@ -78,6 +78,12 @@ type Input struct {
 	// enough. Needed only when Graph.NeedsActive.
 	Held []int
 	Ends []End
+	// Due are tasks all of whose needs have ended and that nobody has looked at
+	// yet: what Recount found, after a rerun or a repair.
+	Due []int
+	// TooLarge are fan-outs whose collected outputs are larger than may be
+	// read: whoever reads them fails, reason outputs_too_large.
+	TooLarge map[int]bool
 	// Look says that somebody asked to look at the run as a whole: a wake
 	// without a number. A cancel or a time-out is acted on only then, because
 	// acting on it is work over all rows.
@@ -98,15 +104,16 @@ func (m Missing) None() bool { return len(m.Tasks) == 0 && len(m.Outputs) == 0 }
 type Decision struct {
 	// Run carries the counters, phase and reason as they now are.
 	Run Run
-	// Changes are own rows with their new values; From is the state that the
-	// row leaves, "" for one that is born. A task that is released is among
-	// them with State Ready.
+	// Changes are own rows with their new values, in file order. A task that is
+	// released for the first time is among them, still Waiting: Release is what
+	// moves it on, or the queue of its pool.
 	Changes []Change
 	// Expand are fan-outs whose items are to be made, in state Waiting. Their
 	// own row is Ready from then on, until the last item has ended.
 	Expand []Expansion
-	// Release are the numbers that may be queued now, in order: in a pool's
-	// queue if the task has a pool, else for an executor. Their reason is "".
+	// Release are the numbers that may be queued now, ascending: in the pool's
+	// queue if the task has a pool (Waiting, reason pool), else for an executor
+	// (Ready, reason ""). All of them are Waiting.
 	Release []int
 	// Hold are the numbers of items that came back while the run's
 	// max_parallel was used up: they stay Waiting, reason max_parallel, and
@@ -128,7 +135,8 @@ type Decision struct {
 // Change is a task's own row as it is to be.
 type Change struct {
 	Task
-	From State
+	From     State // the state that the row leaves; "" for one that is born
+	Released bool  // it is in Release too
 }
 
 // Expansion makes the items of a fan-out.
@@ -150,5 +158,6 @@ type CancelPhase struct {
 type Finish struct {
 	State   State
 	Reason  string
+	Detail  string // what was wrong with the outputs, for people
 	Outputs map[string]any
 }

@@ -1,0 +1,124 @@
+package flow
+
+import "iter"
+
+// Row is what a recount reads of a task's or an item's row.
+type Row struct {
+	Number int
+	State  State
+	Reason string
+	// Started says that it was released at least once: it is queued or live, or
+	// has had an attempt.
+	Started bool
+}
+
+// Recounted is a run counted anew from its rows.
+type Recounted struct {
+	// Run carries the counters; all else in it is as it was.
+	Run Run
+	// Tasks are all own rows, with NeedsLeft, Trail and Fan as the states of
+	// the rows want them.
+	Tasks map[int]Task
+	// Due are tasks that nobody has looked at although all their needs have
+	// ended. They go into Input.Due.
+	Due []int
+}
+
+// Recount counts a run from scratch: after a rerun has set rows back, and in
+// the sweep that looks for runs nothing will ever wake. What it gives is what
+// Start and Advance would have come to.
+func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
+	c := Recounted{Run: run, Tasks: make(map[int]Task, len(g.nodes))}
+	fans := make(map[int]*Fan)
+	started := make(map[int]bool)
+	c.Run.Rows = 0
+	for r := range rows {
+		c.Run.Rows++
+		o, index := Split(r.Number)
+		if o < 0 || o >= len(g.nodes) {
+			continue
+		}
+		if index < 0 {
+			c.Tasks[o] = Task{Ordinal: o, State: r.State, Reason: r.Reason}
+			started[o] = r.Started || r.State == Ready
+			continue
+		}
+		f := fans[o]
+		if f == nil {
+			f = &Fan{}
+			fans[o] = f
+		}
+		f.add(r.State)
+		if r.Started || r.State == Ready {
+			f.Released = max(f.Released, index+1)
+		}
+	}
+	order, _ := g.order()
+	for _, o := range order {
+		t, ok := c.Tasks[o]
+		if !ok {
+			continue
+		}
+		t.Fan = fans[o]
+		if g.nodes[o].items != nil && t.Fan == nil && t.State == Succeeded {
+			t.Fan = &Fan{} // an empty one
+		}
+		for _, need := range g.nodes[o].needs {
+			n := c.Tasks[need]
+			if !n.State.Ended() {
+				t.NeedsLeft++
+				continue
+			}
+			t.Trail |= n.Trail&trailPassedOn | trailOf(n.State)
+		}
+		c.Tasks[o] = t
+	}
+	c.count(g, started)
+	return c
+}
+
+// add counts an item.
+func (f *Fan) add(s State) {
+	f.Items++
+	switch s {
+	case Succeeded:
+		f.OK++
+	case Failed:
+		f.Failed++
+	case Canceled:
+		f.Canceled++
+	case Skipped:
+		f.Skipped++
+	default:
+		f.Unfinished++
+	}
+}
+
+func (c *Recounted) count(g *Graph, started map[int]bool) {
+	r := &c.Run
+	r.Unfinished, r.Failed, r.Canceled, r.Skipped = 0, 0, 0, 0
+	from, to := g.phaseOf(r.Phase)
+	for o := range g.nodes {
+		t, ok := c.Tasks[o]
+		if !ok {
+			continue
+		}
+		if o < g.tasks {
+			switch t.State {
+			case Failed:
+				r.Failed++
+			case Canceled:
+				r.Canceled++
+			case Skipped:
+				r.Skipped++
+			}
+		}
+		if o < from || o >= to || t.State.Ended() {
+			continue
+		}
+		r.Unfinished++
+		if t.State == Waiting && t.NeedsLeft == 0 && t.Fan == nil && !started[o] && t.Reason == "" {
+			c.Due = append(c.Due, o)
+		}
+	}
+}
