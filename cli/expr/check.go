@@ -131,13 +131,9 @@ func (c *checker) member(n *member) Type {
 	case KindDynamic:
 		return Type{}
 	case KindDict:
-		t := of.elem()
-		n.opt = t.Optional
-		return t
+		return of.elem()
 	case KindRecord:
-		t := c.declared(n.keySpan, show(n.of), of, n.key)
-		n.opt = t.Optional
-		return t
+		return c.declared(n.keySpan, show(n.of), of, n.key)
 	case KindList:
 		return c.wrong(n.keySpan, "an index into a list is an integer", "")
 	}

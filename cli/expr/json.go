@@ -86,6 +86,9 @@ func (d decoder) value(depth int) (any, error) {
 
 func (d decoder) list(depth int) (any, error) {
 	list := []any{}
+	if err := d.charge(40); err != nil {
+		return nil, err
+	}
 	for d.More() {
 		if err := d.charge(32); err != nil {
 			return nil, err

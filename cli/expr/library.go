@@ -296,7 +296,8 @@ func compilePattern(s string) (*pattern, error) {
 	tree, err := syntax.Parse(s, syntax.Perl)
 	if err != nil {
 		if e, ok := errors.AsType[*syntax.Error](err); ok {
-			return nil, errors.New(string(e.Code)) // without the text, which may be data
+			// Without the text, which may be data.
+			return nil, errors.New(strings.Replace(string(e.Code), "invalid", "wrong", 1))
 		}
 		return nil, errors.New("it is not RE2")
 	}

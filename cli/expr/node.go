@@ -35,8 +35,6 @@ type (
 		key string
 		// keySpan is where the key stands.
 		keySpan span
-		// opt says that the declaration lets the member be absent.
-		opt bool
 	}
 	// index is a[x] where x is no constant string.
 	index struct {

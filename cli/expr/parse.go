@@ -294,7 +294,7 @@ func (p *parser) dot(x node) node {
 	}
 	t := p.tok
 	p.advance()
-	return p.made(&member{span{x.place().start, t.end}, x, t.text, t.span, false})
+	return p.made(&member{span{x.place().start, t.end}, x, t.text, t.span})
 }
 
 func (p *parser) bracket(x node) node {
@@ -319,7 +319,7 @@ func (p *parser) bracket(x node) node {
 	p.advance()
 	if l, ok := at.(*literal); ok {
 		if key, ok := l.value.(string); ok {
-			return p.made(&member{s, x, key, l.span, false})
+			return p.made(&member{s, x, key, l.span})
 		}
 	}
 	return p.made(&index{s, x, at})

@@ -75,12 +75,14 @@ func CompileTemplate(text string, s Scope) (*Template, error) {
 			if failed.Code == CodeNotClosed {
 				break
 			}
-			// Where this one ends is a guess; the next }} is a fair one.
-			next := strings.Index(text[max(p.pos, open+3):], "}}")
+			// Where this one ends is a guess; the next }} is a fair one, and the
+			// parser may have read half of it.
+			from := max(p.pos-1, open+3)
+			next := strings.Index(text[from:], "}}")
 			if next < 0 {
 				break
 			}
-			pos = max(p.pos, open+3) + next + 2
+			pos = from + next + 2
 			continue
 		}
 		pos = p.pos + 2
