@@ -2,7 +2,9 @@
 # Builds the tools that the Makefile calls, each once per version, into the
 # user's cache directory, and prints the path of each.
 #
-#   tools/install.sh sqlc templ oapi-codegen gofumpt golangci-lint
+#   tools/install.sh [--link DIR] sqlc templ oapi-codegen gofumpt golangci-lint
+#
+# --link also makes DIR/sqlc and so on, for PATH.
 #
 # Why built binaries and not `go tool`: sqlc takes minutes to compile, and a
 # path that exists costs nothing to check. The versions stand in gen/go.mod and
@@ -13,6 +15,12 @@ export GOWORK=off
 bin=${XDG_CACHE_HOME:-$HOME/.cache}/synthesizer/bin
 goversion=$(cd "$here/gen" && go env GOVERSION)
 mkdir -p "$bin"
+link=
+if [ "${1:-}" = --link ]; then
+	link=$2
+	mkdir -p "$link"
+	shift 2
+fi
 
 for tool in "$@"; do
 	case $tool in
@@ -28,8 +36,11 @@ for tool in "$@"; do
 	if [ ! -x "$out" ]; then
 		echo "building $tool $version (once; minutes for sqlc and golangci-lint)" >&2
 		# A name of its own and a rename: two makes at once both end with a whole file.
-		(cd "$here/$dir" && go build -buildvcs=false -o "$out.$$" "$package" >&2)
+		(cd "$here/$dir" && go build -buildvcs=false -o "$out.$$" "$package" >&2) 2> >(grep -v "^go: downloading" >&2)
 		mv "$out.$$" "$out"
+	fi
+	if [ -n "$link" ]; then
+		ln -sfn "$out" "$link/$tool"
 	fi
 	echo "$out"
 done
