@@ -111,7 +111,7 @@ func (q *Queries) DueSubjects(ctx context.Context, arg DueSubjectsParams) ([]int
 }
 
 const groupRuns = `-- name: GroupRuns :many
-SELECT o.run_id, o.group_id, o.revision_id, o.state, o.from_tick, o.counted,
+SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
     (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
 FROM open_run AS o
 WHERE o.group_id = ANY($1::bigint[])
@@ -121,6 +121,7 @@ ORDER BY o.group_id, o.run_id
 type GroupRunsRow struct {
 	RunID           int64
 	GroupID         int64
+	PipelineID      int64
 	RevisionID      int64
 	State           string
 	FromTick        bool
@@ -141,6 +142,7 @@ func (q *Queries) GroupRuns(ctx context.Context, ids []int64) ([]GroupRunsRow, e
 		if err := rows.Scan(
 			&i.RunID,
 			&i.GroupID,
+			&i.PipelineID,
 			&i.RevisionID,
 			&i.State,
 			&i.FromTick,

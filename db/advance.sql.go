@@ -163,9 +163,9 @@ WITH k AS (
     DELETE FROM open_run AS o
     USING k
     WHERE o.run_id = k.run_id
-    RETURNING o.run_id, o.group_id, o.state
+    RETURNING o.run_id, o.pipeline_id, o.group_id, o.state
 ), closed AS (
-    SELECT g.run_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
+    SELECT g.run_id, g.pipeline_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
     FROM gone AS g
     JOIN k ON k.run_id = g.run_id
 ), ended AS (
@@ -176,8 +176,8 @@ WITH k AS (
       AND r.id BETWEEN $5::bigint AND $6::bigint
     RETURNING r.id, r.pipeline_id, r.state, r.ended_at, r.started_at
 ), told AS (
-    INSERT INTO event (kind, entity_id, from_state, to_state, reason)
-    SELECT 'run', c.run_id, c.was, c.state, c.reason
+    INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
+    SELECT 'run', c.pipeline_id, c.run_id, c.was, c.state, c.reason
     FROM closed AS c
 ), freed AS (
     INSERT INTO wake (kind, subject)
@@ -369,20 +369,22 @@ func (q *Queries) InsertReady(ctx context.Context, arg InsertReadyParams) error 
 }
 
 const insertRunEvents = `-- name: InsertRunEvents :exec
-INSERT INTO event (kind, entity_id, from_state, to_state, reason)
-SELECT 'run', unnest($1::bigint[]), nullif(unnest($2::text[]), ''), unnest($3::text[]), unnest($4::text[])
+INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
+SELECT 'run', unnest($1::bigint[]), unnest($2::bigint[]), nullif(unnest($3::text[]), ''), unnest($4::text[]), unnest($5::text[])
 `
 
 type InsertRunEventsParams struct {
-	RunIds  []int64
-	Froms   []string
-	States  []string
-	Reasons []string
+	Pipelines []int64
+	RunIds    []int64
+	Froms     []string
+	States    []string
+	Reasons   []string
 }
 
 // InsertRunEvents tells what became of runs.
 func (q *Queries) InsertRunEvents(ctx context.Context, arg InsertRunEventsParams) error {
 	_, err := q.db.Exec(ctx, insertRunEvents,
+		arg.Pipelines,
 		arg.RunIds,
 		arg.Froms,
 		arg.States,
@@ -392,22 +394,24 @@ func (q *Queries) InsertRunEvents(ctx context.Context, arg InsertRunEventsParams
 }
 
 const insertTaskEvents = `-- name: InsertTaskEvents :exec
-INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
-SELECT 'task', unnest($1::bigint[]), unnest($2::int[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]), unnest($6::text[])
+INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
+SELECT 'task', unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::int[]), unnest($4::text[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[])
 `
 
 type InsertTaskEventsParams struct {
-	RunIds  []int64
-	Numbers []int32
-	Froms   []string
-	States  []string
-	Reasons []string
-	Causes  []string
+	Pipelines []int64
+	RunIds    []int64
+	Numbers   []int32
+	Froms     []string
+	States    []string
+	Reasons   []string
+	Causes    []string
 }
 
 // InsertTaskEvents tells what was decided about tasks.
 func (q *Queries) InsertTaskEvents(ctx context.Context, arg InsertTaskEventsParams) error {
 	_, err := q.db.Exec(ctx, insertTaskEvents,
+		arg.Pipelines,
 		arg.RunIds,
 		arg.Numbers,
 		arg.Froms,

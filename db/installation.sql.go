@@ -16,20 +16,89 @@ const installation = `-- name: Installation :one
 SELECT
     i.id,
     i.epoch,
+    i.tzdata_version,
     i.created_at
 FROM installation AS i
 `
 
 type InstallationRow struct {
-	ID        uuid.UUID
-	Epoch     uuid.UUID
-	CreatedAt time.Time
+	ID            uuid.UUID
+	Epoch         uuid.UUID
+	TzdataVersion string
+	CreatedAt     time.Time
 }
 
 // Installation is who we are; a new epoch means that the database was restored.
 func (q *Queries) Installation(ctx context.Context) (InstallationRow, error) {
 	row := q.db.QueryRow(ctx, installation)
 	var i InstallationRow
-	err := row.Scan(&i.ID, &i.Epoch, &i.CreatedAt)
+	err := row.Scan(
+		&i.ID,
+		&i.Epoch,
+		&i.TzdataVersion,
+		&i.CreatedAt,
+	)
+	return i, err
+}
+
+const noteTzdata = `-- name: NoteTzdata :execrows
+UPDATE installation AS i
+SET tzdata_version = $1
+WHERE i.tzdata_version <> $1
+`
+
+// NoteTzdata remembers which release of the time zones next times were computed
+// with; no row means that it is the one already there.
+func (q *Queries) NoteTzdata(ctx context.Context, version string) (int64, error) {
+	result, err := q.db.Exec(ctx, noteTzdata, version)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const serverSettings = `-- name: ServerSettings :one
+SELECT
+    current_setting('server_version_num')::integer AS version,
+    current_setting('server_version')::text AS version_text,
+    current_setting('server_encoding')::text AS encoding,
+    pg_is_in_recovery()::boolean AS in_recovery,
+    current_setting('default_transaction_read_only')::text AS read_only,
+    current_setting('fsync')::text AS fsync,
+    current_setting('full_page_writes')::text AS full_page_writes,
+    current_setting('synchronous_commit')::text AS synchronous_commit,
+    session_user::text AS session_user,
+    (current_setting('is_superuser') = 'on')::boolean AS superuser
+`
+
+type ServerSettingsRow struct {
+	Version           int32
+	VersionText       string
+	Encoding          string
+	InRecovery        bool
+	ReadOnly          string
+	Fsync             string
+	FullPageWrites    string
+	SynchronousCommit string
+	SessionUser       string
+	Superuser         bool
+}
+
+// ServerSettings are those that promises depend on.
+func (q *Queries) ServerSettings(ctx context.Context) (ServerSettingsRow, error) {
+	row := q.db.QueryRow(ctx, serverSettings)
+	var i ServerSettingsRow
+	err := row.Scan(
+		&i.Version,
+		&i.VersionText,
+		&i.Encoding,
+		&i.InRecovery,
+		&i.ReadOnly,
+		&i.Fsync,
+		&i.FullPageWrites,
+		&i.SynchronousCommit,
+		&i.SessionUser,
+		&i.Superuser,
+	)
 	return i, err
 }

@@ -89,6 +89,9 @@ func Migrate(ctx context.Context, url string) (MigrateReport, error) {
 	if err != nil {
 		return report, fmt.Errorf("read the migrations: %w", err)
 	}
+	if err := clearTheWay(ctx, conn, provider); err != nil {
+		return report, fmt.Errorf("migrate: %w", err)
+	}
 	for {
 		applied, err := provider.Up(ctx)
 		if e, ok := errors.AsType[*goose.PartialError](err); ok {
@@ -121,6 +124,21 @@ func Migrate(ctx context.Context, url string) (MigrateReport, error) {
 		return report, fmt.Errorf("migrate: make partitions: %w", err)
 	}
 	return report, nil
+}
+
+// clearTheWay drops what remake will make again before migrations run: views on a
+// column keep it from being changed.
+func clearTheWay(ctx context.Context, conn *sql.Conn, provider *goose.Provider) error {
+	pending, err := provider.HasPending(ctx)
+	if err != nil || !pending {
+		return err
+	}
+	version, err := provider.GetDBVersion(ctx)
+	if err != nil || version == 0 {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, "DELETE FROM made AS m WHERE m.name = 'invariants'; DROP SCHEMA IF EXISTS inv CASCADE")
+	return err
 }
 
 // remake makes roles, rights and views anew where their text has changed.

@@ -102,6 +102,7 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 		"lock_timeout":                        milliseconds(l.lock),
 		"idle_in_transaction_session_timeout": milliseconds(idleInTransaction),
 		"jit":                                 "off",
+		"default_transaction_isolation":       "read committed",
 	} {
 		cfg.ConnConfig.RuntimeParams[name] = value
 	}

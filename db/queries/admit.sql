@@ -51,7 +51,7 @@ SELECT
 
 -- GroupRuns gives the open runs of groups, oldest first.
 -- name: GroupRuns :many
-SELECT o.run_id, o.group_id, o.revision_id, o.state, o.from_tick, o.counted,
+SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
     (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
 FROM open_run AS o
 WHERE o.group_id = ANY(@ids::bigint[])

@@ -202,13 +202,13 @@ WHERE t.run_id = k.run_id
 
 -- InsertTaskEvents tells what was decided about tasks.
 -- name: InsertTaskEvents :exec
-INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
-SELECT 'task', unnest(@run_ids::bigint[]), unnest(@numbers::int[]), unnest(@froms::text[]), unnest(@states::text[]), unnest(@reasons::text[]), unnest(@causes::text[]);
+INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
+SELECT 'task', unnest(@pipelines::bigint[]), unnest(@run_ids::bigint[]), unnest(@numbers::int[]), unnest(@froms::text[]), unnest(@states::text[]), unnest(@reasons::text[]), unnest(@causes::text[]);
 
 -- InsertRunEvents tells what became of runs.
 -- name: InsertRunEvents :exec
-INSERT INTO event (kind, entity_id, from_state, to_state, reason)
-SELECT 'run', unnest(@run_ids::bigint[]), nullif(unnest(@froms::text[]), ''), unnest(@states::text[]), unnest(@reasons::text[]);
+INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
+SELECT 'run', unnest(@pipelines::bigint[]), unnest(@run_ids::bigint[]), nullif(unnest(@froms::text[]), ''), unnest(@states::text[]), unnest(@reasons::text[]);
 
 -- WithdrawRange takes tasks and items of one run that never started out of the queues: their waiter
 -- and ready rows go, whoever deletes them owns what follows. First of two steps (see CancelRange).
@@ -294,9 +294,9 @@ WITH k AS (
     DELETE FROM open_run AS o
     USING k
     WHERE o.run_id = k.run_id
-    RETURNING o.run_id, o.group_id, o.state
+    RETURNING o.run_id, o.pipeline_id, o.group_id, o.state
 ), closed AS (
-    SELECT g.run_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
+    SELECT g.run_id, g.pipeline_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
     FROM gone AS g
     JOIN k ON k.run_id = g.run_id
 ), ended AS (
@@ -307,8 +307,8 @@ WITH k AS (
       AND r.id BETWEEN @low::bigint AND @high::bigint
     RETURNING r.id, r.pipeline_id, r.state, r.ended_at, r.started_at
 ), told AS (
-    INSERT INTO event (kind, entity_id, from_state, to_state, reason)
-    SELECT 'run', c.run_id, c.was, c.state, c.reason
+    INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
+    SELECT 'run', c.pipeline_id, c.run_id, c.was, c.state, c.reason
     FROM closed AS c
 ), freed AS (
     INSERT INTO wake (kind, subject)

@@ -25,10 +25,10 @@ WITH report AS (
     WHERE l.run_id = r.run_id
       AND l.number = r.number
       AND l.lease_token = r.token
-    RETURNING l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id,
+    RETURNING l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id, l.pipeline_id,
         l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle
 ), gone AS (
-    SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id,
+    SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id, l.pipeline_id,
         coalesce(l.started_at, CASE WHEN r.started_ago >= 0 THEN greatest(l.claimed_at, now() - r.started_ago * interval '1 millisecond') END) AS started_at,
         l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle,
         r.state, r.reason, r.detail, r.exit_code, r.signal, r.cpu_ms, r.max_rss, r.raw_outputs, r.summary,
@@ -61,8 +61,8 @@ WITH report AS (
       AND t.number = g.number
       AND t.state = 'ready'
 ), told AS (
-    INSERT INTO event (kind, entity_id, number, attempt, from_state, to_state, reason, cause, token)
-    SELECT 'task', g.run_id, g.number, g.attempt, 'ready', g.task_state, g.task_reason, g.cause, g.lease_token
+    INSERT INTO event (kind, pipeline_id, entity_id, number, attempt, from_state, to_state, reason, cause, token)
+    SELECT 'task', g.pipeline_id, g.run_id, g.number, g.attempt, 'ready', g.task_state, g.task_reason, g.cause, g.lease_token
     FROM gone AS g
 ), freed AS (
     INSERT INTO wake (kind, subject)

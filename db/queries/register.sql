@@ -1,0 +1,192 @@
+-- LockSource takes the source, making it if it is new: one register of a source at a time. The time is
+-- the one all of the register's decisions are made at.
+-- name: LockSource :one
+INSERT INTO source AS s (name)
+VALUES (@name)
+ON CONFLICT (name) DO UPDATE SET name = excluded.name
+RETURNING s.id, clock_timestamp()::timestamptz AS now;
+
+-- SourceID finds a source by its name.
+-- name: SourceID :one
+SELECT s.id
+FROM source AS s
+WHERE s.name = @name;
+
+-- RegisteredIDs gives the pipelines of a source, and those that have one of the names whoever owns them.
+-- name: RegisteredIDs :many
+SELECT p.id
+FROM pipeline AS p
+WHERE p.source_id = @source_id
+UNION
+SELECT p.id
+FROM unnest(@namespaces::text[], @names::text[]) AS k (namespace, name)
+JOIN pipeline AS p ON p.namespace = k.namespace AND p.name = k.name;
+
+-- LockSchedulesOf locks all schedules of pipelines, in order of id. It comes before the lock on the
+-- pipelines: whoever decides ticks holds the schedule first.
+-- name: LockSchedulesOf :many
+SELECT s.id, s.pipeline_id, s.revision_id, s.name, s.next_at, s.ended_at
+FROM schedule AS s
+WHERE s.pipeline_id = ANY(@pipelines::bigint[])
+ORDER BY s.id
+FOR UPDATE;
+
+-- SchedulesOf gives the schedules of pipelines.
+-- name: SchedulesOf :many
+SELECT s.id, s.pipeline_id, s.revision_id, s.name, s.next_at, s.ended_at, s.broken
+FROM schedule AS s
+WHERE s.pipeline_id = ANY(@pipelines::bigint[])
+ORDER BY s.id;
+
+-- LockPipelines locks pipelines in order of id and says what each is now.
+-- name: LockPipelines :many
+SELECT p.id, p.namespace, p.name, p.source_id, s.name AS source, p.removed_at, p.paused_at,
+    r.id AS revision_id, r.number AS revision, r.content_hash
+FROM pipeline AS p
+JOIN source AS s ON s.id = p.source_id
+JOIN revision AS r ON r.id = p.revision_id
+WHERE p.id = ANY(@ids::bigint[])
+ORDER BY p.id
+FOR NO KEY UPDATE OF p;
+
+-- RegisteredPipelines is LockPipelines for a dry run.
+-- name: RegisteredPipelines :many
+SELECT p.id, p.namespace, p.name, p.source_id, s.name AS source, p.removed_at, p.paused_at,
+    r.id AS revision_id, r.number AS revision, r.content_hash
+FROM pipeline AS p
+JOIN source AS s ON s.id = p.source_id
+JOIN revision AS r ON r.id = p.revision_id
+WHERE p.id = ANY(@ids::bigint[])
+ORDER BY p.id;
+
+-- InsertPipelines makes pipelines. A name that somebody else took in the meantime does not come back.
+-- name: InsertPipelines :many
+WITH made AS (
+    INSERT INTO pipeline (namespace, name, source_id, paused_at, paused_by, pause_reason)
+    SELECT k.namespace, k.name, @source_id::bigint,
+        CASE WHEN @paused::boolean THEN now() END, CASE WHEN @paused THEN @by::text END, CASE WHEN @paused THEN 'registered paused' END
+    FROM unnest(@namespaces::text[], @names::text[]) AS k (namespace, name)
+    ON CONFLICT ON CONSTRAINT pipeline_name_key DO NOTHING
+    RETURNING id, namespace, name
+), counted AS (
+    INSERT INTO pipeline_counter (pipeline_id)
+    SELECT m.id
+    FROM made AS m
+), noted AS (
+    INSERT INTO pipeline_stat (pipeline_id)
+    SELECT m.id
+    FROM made AS m
+), grouped AS (
+    INSERT INTO run_group (namespace, pipeline_id)
+    SELECT m.namespace, m.id
+    FROM made AS m
+)
+SELECT m.id, m.namespace, m.name
+FROM made AS m;
+
+-- InsertRevisions makes the next revision of each pipeline and gives its id.
+-- name: InsertRevisions :many
+INSERT INTO revision (pipeline_id, number, content_hash, file, line, source_text, spec, git_commit, author)
+SELECT k.pipeline_id, k.number, decode(k.hash, 'hex'), k.file, k.line, k.source_text, k.spec::jsonb, @git_commit::text, @author::text
+FROM (
+    SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@numbers::int[]) AS number, unnest(@hashes::text[]) AS hash,
+        unnest(@files::text[]) AS file, unnest(@lines::int[]) AS line, unnest(@texts::text[]) AS source_text, unnest(@specs::text[]) AS spec
+) AS k
+RETURNING id, pipeline_id;
+
+-- SetRevisions makes revisions the newest of their pipelines and copies what lists show. Whoever
+-- registers a pipeline that was removed owns it from then on.
+-- name: SetRevisions :exec
+UPDATE pipeline AS p
+SET revision_id = k.revision_id, description = k.description, owner = k.owner, labels = k.labels::jsonb,
+    source_id = @source_id::bigint, removed_at = NULL
+FROM (
+    SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id,
+        unnest(@descriptions::text[]) AS description, unnest(@owners::text[]) AS owner, unnest(@labels::text[]) AS labels
+) AS k
+WHERE p.id = k.pipeline_id;
+
+-- PutSchedules makes schedules or changes them. A kept one keeps the ticks that nobody has decided yet:
+-- the zero time as next leaves next_at alone; a null array element cannot be passed, so 'never' does
+-- stand for a schedule without further ticks.
+-- name: PutSchedules :exec
+INSERT INTO schedule AS s (pipeline_id, revision_id, name, catchup, next_at)
+SELECT k.pipeline_id, k.revision_id, k.name, k.catchup, CASE WHEN k.never THEN NULL ELSE k.next_at END
+FROM (
+    SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id, unnest(@names::text[]) AS name,
+        unnest(@catchups::text[]) AS catchup, unnest(@next_ats::timestamptz[]) AS next_at, unnest(@nevers::boolean[]) AS never,
+        unnest(@keeps::boolean[]) AS keep
+) AS k
+ON CONFLICT ON CONSTRAINT schedule_name_key DO UPDATE
+SET revision_id = excluded.revision_id, catchup = excluded.catchup, broken = NULL, ended_at = NULL,
+    next_at = CASE WHEN EXISTS (
+            SELECT 1
+            FROM unnest(@kept_pipelines::bigint[], @kept_names::text[]) AS k (pipeline_id, name)
+            WHERE k.pipeline_id = s.pipeline_id AND k.name = s.name
+        ) THEN s.next_at ELSE excluded.next_at END;
+
+-- EndSchedules ends schedules that left their file.
+-- name: EndSchedules :exec
+UPDATE schedule AS s
+SET ended_at = now(), next_at = NULL
+WHERE s.id = ANY(@ids::bigint[])
+  AND s.ended_at IS NULL;
+
+-- RemovePipelines takes pipelines out of use; their runs and their history stay.
+-- name: RemovePipelines :exec
+UPDATE pipeline AS p
+SET removed_at = now()
+WHERE p.id = ANY(@ids::bigint[])
+  AND p.removed_at IS NULL;
+
+-- EnsureLanes makes the lanes that do not exist yet: sets of labels, sorted and joined by commas.
+-- name: EnsureLanes :exec
+INSERT INTO lane (labels)
+SELECT DISTINCT string_to_array(k.labels, ',')
+FROM unnest(@labels::text[]) AS k (labels)
+WHERE NOT EXISTS (
+    SELECT 1
+    FROM lane AS l
+    WHERE l.labels = string_to_array(k.labels, ',')
+      AND l.target = ''
+)
+ON CONFLICT ON CONSTRAINT lane_key DO NOTHING;
+
+-- MissedByRegister writes into the ledger that ticks of a schedule were still to be decided when it was
+-- changed or ended. The zero time stands for no until.
+-- name: MissedByRegister :exec
+INSERT INTO tick (schedule_id, fire_at, state, reason, until, ticks, detail)
+SELECT unnest(@schedules::bigint[]), unnest(@fire_ats::timestamptz[]), 'missed', 'registered',
+    nullif(unnest(@untils::timestamptz[]), '0001-01-01 00:00:00+00'), unnest(@counts::bigint[]), 'the schedule was changed before this was decided'
+ON CONFLICT DO NOTHING;
+
+-- InsertEvents tells what people did.
+-- name: InsertEvents :exec
+INSERT INTO event (kind, entity_id, pipeline_id, namespace, to_state, reason, cause, actor, detail)
+SELECT k.kind, nullif(k.entity_id, 0), nullif(k.pipeline_id, 0), nullif(k.namespace, ''), nullif(k.to_state, ''), k.reason, k.cause, @actor::text, nullif(k.detail, '')::jsonb
+FROM (
+    SELECT unnest(@kinds::text[]) AS kind, unnest(@entities::bigint[]) AS entity_id, unnest(@pipelines::bigint[]) AS pipeline_id,
+        unnest(@namespaces::text[]) AS namespace, unnest(@to_states::text[]) AS to_state, unnest(@reasons::text[]) AS reason,
+        unnest(@causes::text[]) AS cause, unnest(@details::text[]) AS detail
+) AS k;
+
+-- KnownNames gives names of the namespace's vars, secrets and pools that exist, for checks and hints.
+-- name: KnownNames :many
+SELECT 'var'::text AS kind, v.namespace, v.name
+FROM var AS v
+WHERE v.namespace = ANY(@namespaces::text[])
+UNION ALL
+SELECT 'secret', s.namespace, s.name
+FROM secret AS s
+WHERE s.namespace = ANY(@namespaces::text[])
+UNION ALL
+SELECT 'pool', p.namespace, p.name
+FROM pool AS p
+WHERE p.namespace = ANY(@namespaces::text[]);
+
+-- LiveLabels gives the sets of labels of executors that live.
+-- name: LiveLabels :many
+SELECT DISTINCT e.labels
+FROM executor AS e
+WHERE e.stopped_at IS NULL
+  AND e.lease_until > now();
