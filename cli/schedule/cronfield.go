@@ -123,7 +123,7 @@ func (f field) value(text string, at int, whole string, end bool) (int, error) {
 		}
 	}
 	if !digits(text) {
-		return 0, f.errorAt(at, length, fmt.Sprintf("%s is not a %s", quote(text), f.one), f.mend(text))
+		return 0, f.errorAt(at, length, fmt.Sprintf("%s is not %s", quote(text), f.a()), f.mend(text))
 	}
 	n := number(text)
 	if n > f.hi {
@@ -133,6 +133,14 @@ func (f field) value(text string, at int, whole string, end bool) (int, error) {
 		return 0, f.errorAt(at, length, fmt.Sprintf("%s %s is below %d", f.one, short(text), f.lo), f.bounds())
 	}
 	return n, nil
+}
+
+// a is the field's word with its article.
+func (f field) a() string {
+	if f.place == inHour {
+		return "an " + f.one
+	}
+	return "a " + f.one
 }
 
 func (f field) bounds() string { return fmt.Sprintf("%d to %d", f.lo, f.hi) }

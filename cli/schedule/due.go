@@ -40,7 +40,7 @@ type Range struct {
 type Due struct {
 	Run    []time.Time // ticks that become runs, oldest first, MaxCatchup at most
 	Missed []Range     // ticks that do not, all older than those that do
-	Next   time.Time   // the first tick after now; zero: never
+	Next   time.Time   // the first tick after now, and not before next; zero: never
 }
 
 // Due decides about every tick from next, the first one that nobody has
@@ -50,11 +50,16 @@ type Due struct {
 // The cost does not depend on how many ticks were missed.
 func (s *Schedule) Due(next, now time.Time, p Policy) Due {
 	var d Due
-	following, ok := s.ticks.next(now)
+	next, now = next.UTC(), now.UTC()
+	// A clock that went back makes nothing due again.
+	after := now
+	if now.Before(next) {
+		after = next.Add(-1)
+	}
+	following, ok := s.ticks.next(after)
 	if ok {
 		d.Next = following
 	}
-	next, now = next.UTC(), now.UTC()
 	newest, found := s.ticks.prev(now.Add(1)) // at or before now
 	if !found || newest.Before(next) {
 		return d
