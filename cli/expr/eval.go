@@ -230,7 +230,10 @@ func (n *unary) eval(r *run) (any, *Error) {
 		}
 		return nil, r.fail(n, "the result does not fit in 64 bits", "")
 	case Number:
-		// The digits stay: nothing is computed but the sign.
+		// The digits stay: nothing is computed but the sign, which zero has not.
+		if v.Cmp("0") == 0 {
+			return v, nil
+		}
 		if s, ok := strings.CutPrefix(string(v), "-"); ok {
 			return Number(s), nil
 		}

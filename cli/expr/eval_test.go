@@ -349,3 +349,14 @@ func TestWant(t *testing.T) {
 		}
 	}
 }
+
+func TestZeroHasNoSign(t *testing.T) {
+	t.Parallel()
+	p, err := Compile(`string(-(1 / 2 - 0.5)) + string(-0)`, Scope{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.Eval(Vars{}); got != "00" || err != nil {
+		t.Errorf("Eval = %v, %v", got, err)
+	}
+}

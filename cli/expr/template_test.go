@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -247,5 +248,40 @@ func TestErrorUnwraps(t *testing.T) {
 	}
 	if got := Errors(errors.New("other")); got != nil {
 		t.Errorf("Errors(other) = %v", got)
+	}
+}
+
+// Every hostile text is answered well within the second that register has.
+func TestHostileTextsAreQuick(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{
+		"10 000 expressions":    strings.Repeat(`${{ö}}`, 10_000)[:60<<10],
+		"10 000 good ones":      strings.Repeat(`${{d}}é`, 64<<10/8),
+		"unclosed":              strings.Repeat(`${{ `, 16<<10),
+		"quotes":                strings.Repeat(`${{ "`, 12<<10),
+		"100 KB":                `${{ ` + strings.Repeat(`d + `, 25_000) + `d }}`,
+		"nested indexes":        `${{ ` + strings.Repeat("d[", 120) + "0" + strings.Repeat("].b-c", 120) + ` }}`,
+		"nested functions":      `${{ ` + strings.Repeat("lookup(d,'a',", 120) + "0" + strings.Repeat(")", 120) + ` }}`,
+		"nested choices":        `${{ ` + strings.Repeat("d?d:", 160) + `d }}`,
+		"nested lists":          `${{ ` + strings.Repeat("[", 480) + strings.Repeat("]", 480) + ` }}`,
+		"hyphens":               `${{ d.a` + strings.Repeat("-b", 240) + ` }}`,
+		"guards":                `${{ ` + strings.Repeat("has_key(d,'a')&&", 120) + `d.a }}`,
+		"escapes":               strings.Repeat(`$${{`, 16<<10),
+		"a pattern of patterns": `${{ regex(d.id, "` + strings.Repeat("(x?){30}", 60) + `") }}`,
+	}
+	for name, text := range texts {
+		begin := time.Now()
+		tm, err := CompileTemplate(text, testScope())
+		if err == nil {
+			_, err = tm.Eval(testVars())
+		}
+		if len(message(err)) > 64<<10 {
+			t.Errorf("%s: %d bytes of messages", name, len(message(err)))
+		}
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("%s took %v", name, d)
+		} else {
+			t.Logf("%s: %v: %.80s", name, d, message(err))
+		}
 	}
 }
