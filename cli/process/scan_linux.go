@@ -64,7 +64,7 @@ func scan(match func(proc) bool) []proc {
 	return out
 }
 
-// readProc reads one process; zombies count as gone.
+// readProc reads one process; zombies count as gone, as they cannot do anything any more.
 func readProc(pid int) (proc, bool) {
 	base := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(base + "/stat")
@@ -74,8 +74,11 @@ func readProc(pid int) (proc, bool) {
 	// The name between parentheses may hold anything, so fields are counted
 	// from the last one: state, parent, group, session.
 	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(f) < 4 || f[0][0] == 'Z' || f[0][0] == 'X' {
+	if len(f) < 18 || f[0][0] == 'X' {
 		return proc{}, false
+	}
+	if f[0][0] == 'Z' && len(f[17]) == 1 && f[17][0] <= '1' {
+		return proc{}, false // with more threads only its first one is dead
 	}
 	group, _ := strconv.Atoi(string(f[2]))
 	session, _ := strconv.Atoi(string(f[3]))
