@@ -24,8 +24,8 @@ const (
 // Defines values for ExecutorState.
 const (
 	ExecutorStateAlive    ExecutorState = "alive"
-	ExecutorStateDead     ExecutorState = "dead"
 	ExecutorStateDraining ExecutorState = "draining"
+	ExecutorStateLost     ExecutorState = "lost"
 	ExecutorStateStopped  ExecutorState = "stopped"
 )
 

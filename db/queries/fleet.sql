@@ -3,7 +3,7 @@
 SELECT e.id, e.name, e.host, e.version, e.slots, e.labels, e.serves, e.started_at, e.lease_until, e.draining_at, e.stopped_at,
     (CASE
         WHEN e.stopped_at IS NOT NULL THEN 'stopped'
-        WHEN e.lease_until <= now() THEN 'dead'
+        WHEN e.lease_until <= now() THEN 'lost'
         WHEN e.draining_at IS NOT NULL THEN 'draining'
         ELSE 'alive'
     END)::text AS state,

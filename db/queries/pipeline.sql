@@ -58,7 +58,7 @@ LIMIT @page::int;
 -- RecentRuns gives the newest runs of each of some pipelines.
 -- name: RecentRuns :many
 SELECT r.id, r.pipeline_id, r.namespace, r.pipeline, r.number, r.state, r.reason, r.trigger, r.created_at, r.started_at, r.ended_at
-FROM unnest(@pipelines::bigint[]) AS k (pipeline_id)
+FROM (SELECT unnest(@pipelines::bigint[]) AS pipeline_id) AS k
 CROSS JOIN LATERAL (
     SELECT n.id, n.pipeline_id, n.namespace, n.pipeline, n.number, n.state, n.reason, n.trigger, n.created_at, n.started_at, n.ended_at
     FROM run AS n

@@ -19,7 +19,7 @@ FROM pipeline AS p
 WHERE p.source_id = @source_id
 UNION
 SELECT p.id
-FROM unnest(@namespaces::text[], @names::text[]) AS k (namespace, name)
+FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
 JOIN pipeline AS p ON p.namespace = k.namespace AND p.name = k.name;
 
 -- LockSchedulesOf locks all schedules of pipelines, in order of id. It comes before the lock on the
@@ -65,7 +65,7 @@ WITH made AS (
     INSERT INTO pipeline (namespace, name, source_id, paused_at, paused_by, pause_reason)
     SELECT k.namespace, k.name, @source_id::bigint,
         CASE WHEN @paused::boolean THEN now() END, CASE WHEN @paused THEN @by::text END, CASE WHEN @paused THEN 'registered paused' END
-    FROM unnest(@namespaces::text[], @names::text[]) AS k (namespace, name)
+    FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
     ON CONFLICT ON CONSTRAINT pipeline_name_key DO NOTHING
     RETURNING id, namespace, name
 ), counted AS (
@@ -106,24 +106,24 @@ FROM (
 ) AS k
 WHERE p.id = k.pipeline_id;
 
--- PutSchedules makes schedules or changes them. A kept one keeps the ticks that nobody has decided yet:
--- the zero time as next leaves next_at alone; a null array element cannot be passed, so 'never' does
--- stand for a schedule without further ticks.
+-- PutSchedules makes schedules, or gives those that are there a new time.
 -- name: PutSchedules :exec
 INSERT INTO schedule AS s (pipeline_id, revision_id, name, catchup, next_at)
-SELECT k.pipeline_id, k.revision_id, k.name, k.catchup, CASE WHEN k.never THEN NULL ELSE k.next_at END
+SELECT k.pipeline_id, k.revision_id, k.name, k.catchup, CASE WHEN NOT k.never THEN k.next_at END
 FROM (
     SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id, unnest(@names::text[]) AS name,
-        unnest(@catchups::text[]) AS catchup, unnest(@next_ats::timestamptz[]) AS next_at, unnest(@nevers::boolean[]) AS never,
-        unnest(@keeps::boolean[]) AS keep
+        unnest(@catchups::text[]) AS catchup, unnest(@next_ats::timestamptz[]) AS next_at, unnest(@nevers::boolean[]) AS never
 ) AS k
 ON CONFLICT ON CONSTRAINT schedule_name_key DO UPDATE
-SET revision_id = excluded.revision_id, catchup = excluded.catchup, broken = NULL, ended_at = NULL,
-    next_at = CASE WHEN EXISTS (
-            SELECT 1
-            FROM unnest(@kept_pipelines::bigint[], @kept_names::text[]) AS k (pipeline_id, name)
-            WHERE k.pipeline_id = s.pipeline_id AND k.name = s.name
-        ) THEN s.next_at ELSE excluded.next_at END;
+SET revision_id = excluded.revision_id, catchup = excluded.catchup, next_at = excluded.next_at, broken = NULL, ended_at = NULL;
+
+-- KeepSchedules moves schedules to a new revision that leaves their times alone: ticks that nobody has
+-- decided yet stay due.
+-- name: KeepSchedules :exec
+UPDATE schedule AS s
+SET revision_id = k.revision_id, catchup = k.catchup
+FROM (SELECT unnest(@ids::bigint[]) AS id, unnest(@revisions::bigint[]) AS revision_id, unnest(@catchups::text[]) AS catchup) AS k
+WHERE s.id = k.id;
 
 -- EndSchedules ends schedules that left their file.
 -- name: EndSchedules :exec
