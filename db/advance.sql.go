@@ -1087,7 +1087,11 @@ func (q *Queries) RunFacts(ctx context.Context, ids []int64) ([]RunFactsRow, err
 }
 
 const runTasks = `-- name: RunTasks :many
-SELECT t.number, t.state, t.reason, t.trail, t.items, t.released
+SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
+    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR t.wake_at <= now()))
+        AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
+        AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
+        AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = t.run_id AND w.number = t.number))::boolean AS stranded
 FROM task AS t
 WHERE t.run_id = $1
 ORDER BY t.number
@@ -1097,12 +1101,12 @@ type RunTasksRow struct {
 	Number   int32
 	State    string
 	Reason   string
-	Trail    int16
-	Items    *int32
-	Released *int32
+	Started  bool
+	Stranded bool
 }
 
-// RunTasks gives all rows of a run, for a recount.
+// RunTasks gives all rows of a run, for a recount: started is what was released at least once, stranded
+// what ought to be in a queue or alive, or whose back-off is over, and has no row that says so.
 func (q *Queries) RunTasks(ctx context.Context, runID int64) ([]RunTasksRow, error) {
 	rows, err := q.db.Query(ctx, runTasks, runID)
 	if err != nil {
@@ -1116,9 +1120,8 @@ func (q *Queries) RunTasks(ctx context.Context, runID int64) ([]RunTasksRow, err
 			&i.Number,
 			&i.State,
 			&i.Reason,
-			&i.Trail,
-			&i.Items,
-			&i.Released,
+			&i.Started,
+			&i.Stranded,
 		); err != nil {
 			return nil, err
 		}
@@ -1175,6 +1178,21 @@ func (q *Queries) StopRange(ctx context.Context, arg StopRangeParams) ([]StopRan
 		return nil, err
 	}
 	return items, nil
+}
+
+const takeStranded = `-- name: TakeStranded :exec
+UPDATE task AS t
+SET state = 'waiting', reason = 'lost'
+WHERE t.run_id = $1
+  AND t.number = ANY($2::int[])
+  AND t.state = 'ready'
+  AND t.items IS NULL
+`
+
+// TakeStranded sets tasks back to waiting that were released and are in no queue.
+func (q *Queries) TakeStranded(ctx context.Context, runID int64, numbers []int32) error {
+	_, err := q.db.Exec(ctx, takeStranded, runID, numbers)
+	return err
 }
 
 const withdrawRange = `-- name: WithdrawRange :exec

@@ -4,7 +4,48 @@
 
 package db
 
+import (
+	"encoding/json"
+	"time"
+)
+
 type PipelineCounter struct {
 	PipelineID int64
 	Last       int64
+}
+
+type Run struct {
+	ID                int64
+	PipelineID        int64
+	RevisionID        int64
+	Number            int64
+	Namespace         string
+	Pipeline          string
+	Trigger           string
+	ScheduleID        *int64
+	FireAt            *time.Time
+	ScheduledAt       time.Time
+	IntervalStart     time.Time
+	IntervalEnd       time.Time
+	Params            json.RawMessage
+	Vars              json.RawMessage
+	Note              string
+	RequestedBy       string
+	IdempotencyKey    *string
+	ParentRunID       *int64
+	ParentNumber      *int32
+	BackfillID        *int64
+	GroupID           int64
+	ConcurrencyGroup  string
+	ConcurrencyLimit  int32
+	State             string
+	Reason            string
+	Failed            bool
+	Outputs           json.RawMessage
+	CreatedAt         time.Time
+	StartedAt         *time.Time
+	EndedAt           *time.Time
+	CancelRequestedAt *time.Time
+	CanceledBy        *string
+	CancelReason      *string
 }

@@ -12,6 +12,17 @@ import (
 	"github.com/google/uuid"
 )
 
+const leaveRecounts = `-- name: LeaveRecounts :exec
+INSERT INTO wake (kind, subject, number, state)
+SELECT 'r', unnest($1::bigint[]), -1, 'recount'
+`
+
+// LeaveRecounts asks for runs to be counted anew from their rows.
+func (q *Queries) LeaveRecounts(ctx context.Context, runIds []int64) error {
+	_, err := q.db.Exec(ctx, leaveRecounts, runIds)
+	return err
+}
+
 const leaveWakes = `-- name: LeaveWakes :exec
 INSERT INTO wake (kind, subject)
 SELECT $1::text, unnest($2::bigint[])

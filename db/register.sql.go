@@ -10,6 +10,26 @@ import (
 	"time"
 )
 
+const dropVars = `-- name: DropVars :exec
+DELETE FROM var AS v
+USING (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS k
+WHERE v.namespace = k.namespace
+  AND v.name = k.name
+  AND v.source_id = $3::bigint
+`
+
+type DropVarsParams struct {
+	Namespaces []string
+	Names      []string
+	SourceID   int64
+}
+
+// DropVars deletes variables of a source.
+func (q *Queries) DropVars(ctx context.Context, arg DropVarsParams) error {
+	_, err := q.db.Exec(ctx, dropVars, arg.Namespaces, arg.Names, arg.SourceID)
+	return err
+}
+
 const endSchedules = `-- name: EndSchedules :exec
 UPDATE schedule AS s
 SET ended_at = now(), next_at = NULL
@@ -224,47 +244,6 @@ func (q *Queries) KeepSchedules(ctx context.Context, arg KeepSchedulesParams) er
 	return err
 }
 
-const knownNames = `-- name: KnownNames :many
-SELECT 'var'::text AS kind, v.namespace, v.name
-FROM var AS v
-WHERE v.namespace = ANY($1::text[])
-UNION ALL
-SELECT 'secret', s.namespace, s.name
-FROM secret AS s
-WHERE s.namespace = ANY($1::text[])
-UNION ALL
-SELECT 'pool', p.namespace, p.name
-FROM pool AS p
-WHERE p.namespace = ANY($1::text[])
-`
-
-type KnownNamesRow struct {
-	Kind      string
-	Namespace string
-	Name      string
-}
-
-// KnownNames gives names of the namespace's vars, secrets and pools that exist, for checks and hints.
-func (q *Queries) KnownNames(ctx context.Context, namespaces []string) ([]KnownNamesRow, error) {
-	rows, err := q.db.Query(ctx, knownNames, namespaces)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []KnownNamesRow
-	for rows.Next() {
-		var i KnownNamesRow
-		if err := rows.Scan(&i.Kind, &i.Namespace, &i.Name); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const liveLabels = `-- name: LiveLabels :many
 SELECT DISTINCT e.labels
 FROM executor AS e
@@ -338,6 +317,58 @@ func (q *Queries) LockPipelines(ctx context.Context, ids []int64) ([]LockPipelin
 			&i.RevisionID,
 			&i.Revision,
 			&i.ContentHash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockPoolsNamed = `-- name: LockPoolsNamed :many
+SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled
+FROM pool AS p
+LEFT JOIN source AS s ON s.id = p.source_id
+WHERE p.id IN (
+    SELECT n.id
+    FROM (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS k
+    JOIN pool AS n ON n.namespace = k.namespace AND n.name = k.name
+)
+ORDER BY p.id
+FOR UPDATE OF p
+`
+
+type LockPoolsNamedRow struct {
+	ID               int64
+	Namespace        string
+	Name             string
+	SourceID         *int64
+	Source           string
+	Slots            int32
+	ReserveScheduled int32
+}
+
+// LockPoolsNamed locks pools by name, in order of id, and says whose they are.
+func (q *Queries) LockPoolsNamed(ctx context.Context, namespaces []string, names []string) ([]LockPoolsNamedRow, error) {
+	rows, err := q.db.Query(ctx, lockPoolsNamed, namespaces, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockPoolsNamedRow
+	for rows.Next() {
+		var i LockPoolsNamedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Namespace,
+			&i.Name,
+			&i.SourceID,
+			&i.Source,
+			&i.Slots,
+			&i.ReserveScheduled,
 		); err != nil {
 			return nil, err
 		}
@@ -442,6 +473,75 @@ func (q *Queries) MissedByRegister(ctx context.Context, arg MissedByRegisterPara
 	return err
 }
 
+const poolSizes = `-- name: PoolSizes :many
+SELECT p.namespace, p.name, p.slots
+FROM pool AS p
+WHERE p.namespace = ANY($1::text[])
+`
+
+type PoolSizesRow struct {
+	Namespace string
+	Name      string
+	Slots     int32
+}
+
+// PoolSizes gives pools by name.
+func (q *Queries) PoolSizes(ctx context.Context, namespaces []string) ([]PoolSizesRow, error) {
+	rows, err := q.db.Query(ctx, poolSizes, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PoolSizesRow
+	for rows.Next() {
+		var i PoolSizesRow
+		if err := rows.Scan(&i.Namespace, &i.Name, &i.Slots); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const putPools = `-- name: PutPools :exec
+WITH put AS (
+    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled)
+    SELECT k.namespace, k.name, $1::bigint, k.slots, k.reserve
+    FROM (
+        SELECT unnest($2::text[]) AS namespace, unnest($3::text[]) AS name, unnest($4::int[]) AS slots, unnest($5::int[]) AS reserve
+    ) AS k
+    ON CONFLICT ON CONSTRAINT pool_name_key DO UPDATE
+    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id
+    RETURNING id
+)
+INSERT INTO wake (kind, subject)
+SELECT 'p', p.id
+FROM put AS p
+`
+
+type PutPoolsParams struct {
+	SourceID   int64
+	Namespaces []string
+	Names      []string
+	Slots      []int32
+	Reserves   []int32
+}
+
+// PutPools makes pools or changes them, and wakes those that were changed: there may be room now.
+func (q *Queries) PutPools(ctx context.Context, arg PutPoolsParams) error {
+	_, err := q.db.Exec(ctx, putPools,
+		arg.SourceID,
+		arg.Namespaces,
+		arg.Names,
+		arg.Slots,
+		arg.Reserves,
+	)
+	return err
+}
+
 const putSchedules = `-- name: PutSchedules :exec
 INSERT INTO schedule AS s (pipeline_id, revision_id, name, catchup, next_at)
 SELECT k.pipeline_id, k.revision_id, k.name, k.catchup, CASE WHEN NOT k.never THEN k.next_at END
@@ -471,6 +571,34 @@ func (q *Queries) PutSchedules(ctx context.Context, arg PutSchedulesParams) erro
 		arg.Catchups,
 		arg.NextAts,
 		arg.Nevers,
+	)
+	return err
+}
+
+const putVars = `-- name: PutVars :exec
+INSERT INTO var AS v (namespace, name, value, source_id, updated_by)
+SELECT k.namespace, k.name, k.value, $1::bigint, $2::text
+FROM (SELECT unnest($3::text[]) AS namespace, unnest($4::text[]) AS name, unnest($5::text[]) AS value) AS k
+ON CONFLICT (namespace, name) DO UPDATE
+SET value = excluded.value, source_id = excluded.source_id, updated_at = now(), updated_by = excluded.updated_by
+`
+
+type PutVarsParams struct {
+	SourceID   int64
+	By         string
+	Namespaces []string
+	Names      []string
+	Values     []string
+}
+
+// PutVars sets variables that a source owns.
+func (q *Queries) PutVars(ctx context.Context, arg PutVarsParams) error {
+	_, err := q.db.Exec(ctx, putVars,
+		arg.SourceID,
+		arg.By,
+		arg.Namespaces,
+		arg.Names,
+		arg.Values,
 	)
 	return err
 }
@@ -626,6 +754,38 @@ func (q *Queries) SchedulesOf(ctx context.Context, pipelines []int64) ([]Schedul
 	return items, nil
 }
 
+const secretNames = `-- name: SecretNames :many
+SELECT DISTINCT s.namespace, s.name
+FROM secret AS s
+WHERE s.namespace = ANY($1::text[])
+`
+
+type SecretNamesRow struct {
+	Namespace string
+	Name      string
+}
+
+// SecretNames gives the names of the secrets of namespaces.
+func (q *Queries) SecretNames(ctx context.Context, namespaces []string) ([]SecretNamesRow, error) {
+	rows, err := q.db.Query(ctx, secretNames, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SecretNamesRow
+	for rows.Next() {
+		var i SecretNamesRow
+		if err := rows.Scan(&i.Namespace, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const setRevisions = `-- name: SetRevisions :exec
 UPDATE pipeline AS p
 SET revision_id = k.revision_id, description = k.description, owner = k.owner, labels = k.labels::jsonb,
@@ -672,4 +832,78 @@ func (q *Queries) SourceID(ctx context.Context, name string) (int64, error) {
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const varsOf = `-- name: VarsOf :many
+SELECT v.namespace, v.name, v.value, v.source_id, coalesce(s.name, '') AS source
+FROM var AS v
+LEFT JOIN source AS s ON s.id = v.source_id
+WHERE v.namespace = ANY($1::text[])
+`
+
+type VarsOfRow struct {
+	Namespace string
+	Name      string
+	Value     string
+	SourceID  *int64
+	Source    string
+}
+
+// VarsOf gives the variables of namespaces and who owns them.
+func (q *Queries) VarsOf(ctx context.Context, namespaces []string) ([]VarsOfRow, error) {
+	rows, err := q.db.Query(ctx, varsOf, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VarsOfRow
+	for rows.Next() {
+		var i VarsOfRow
+		if err := rows.Scan(
+			&i.Namespace,
+			&i.Name,
+			&i.Value,
+			&i.SourceID,
+			&i.Source,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const varsOfSource = `-- name: VarsOfSource :many
+SELECT v.namespace, v.name
+FROM var AS v
+WHERE v.source_id = $1::bigint
+`
+
+type VarsOfSourceRow struct {
+	Namespace string
+	Name      string
+}
+
+// VarsOfSource gives the variables that a source owns.
+func (q *Queries) VarsOfSource(ctx context.Context, sourceID int64) ([]VarsOfSourceRow, error) {
+	rows, err := q.db.Query(ctx, varsOfSource, sourceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VarsOfSourceRow
+	for rows.Next() {
+		var i VarsOfSourceRow
+		if err := rows.Scan(&i.Namespace, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -265,12 +265,26 @@ SELECT g.number
 FROM gone AS g
 ORDER BY g.number;
 
--- RunTasks gives all rows of a run, for a recount.
+-- RunTasks gives all rows of a run, for a recount: started is what was released at least once, stranded
+-- what ought to be in a queue or alive, or whose back-off is over, and has no row that says so.
 -- name: RunTasks :many
-SELECT t.number, t.state, t.reason, t.trail, t.items, t.released
+SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
+    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR t.wake_at <= now()))
+        AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
+        AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
+        AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = t.run_id AND w.number = t.number))::boolean AS stranded
 FROM task AS t
 WHERE t.run_id = @run_id
 ORDER BY t.number;
+
+-- TakeStranded sets tasks back to waiting that were released and are in no queue.
+-- name: TakeStranded :exec
+UPDATE task AS t
+SET state = 'waiting', reason = 'lost'
+WHERE t.run_id = @run_id
+  AND t.number = ANY(@numbers::int[])
+  AND t.state = 'ready'
+  AND t.items IS NULL;
 
 -- WriteOpenRuns stores where runs stand.
 -- name: WriteOpenRuns :exec

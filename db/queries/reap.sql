@@ -162,3 +162,8 @@ SELECT @kind::text, unnest(@subjects::bigint[]);
 -- name: NoteRepairs :exec
 INSERT INTO repair (kind, run_id, detail)
 SELECT @kind::text, unnest(@run_ids::bigint[]), @detail::text;
+
+-- LeaveRecounts asks for runs to be counted anew from their rows.
+-- name: LeaveRecounts :exec
+INSERT INTO wake (kind, subject, number, state)
+SELECT 'r', unnest(@run_ids::bigint[]), -1, 'recount';

@@ -72,10 +72,6 @@ WITH made AS (
     INSERT INTO pipeline_counter (pipeline_id)
     SELECT m.id
     FROM made AS m
-), noted AS (
-    INSERT INTO pipeline_stat (pipeline_id)
-    SELECT m.id
-    FROM made AS m
 ), grouped AS (
     INSERT INTO run_group (namespace, pipeline_id)
     SELECT m.namespace, m.id
@@ -170,23 +166,79 @@ FROM (
         unnest(@causes::text[]) AS cause, unnest(@details::text[]) AS detail
 ) AS k;
 
--- KnownNames gives names of the namespace's vars, secrets and pools that exist, for checks and hints.
--- name: KnownNames :many
-SELECT 'var'::text AS kind, v.namespace, v.name
-FROM var AS v
-WHERE v.namespace = ANY(@namespaces::text[])
-UNION ALL
-SELECT 'secret', s.namespace, s.name
-FROM secret AS s
-WHERE s.namespace = ANY(@namespaces::text[])
-UNION ALL
-SELECT 'pool', p.namespace, p.name
-FROM pool AS p
-WHERE p.namespace = ANY(@namespaces::text[]);
-
 -- LiveLabels gives the sets of labels of executors that live.
 -- name: LiveLabels :many
 SELECT DISTINCT e.labels
 FROM executor AS e
 WHERE e.stopped_at IS NULL
   AND e.lease_until > now();
+
+-- LockPoolsNamed locks pools by name, in order of id, and says whose they are.
+-- name: LockPoolsNamed :many
+SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled
+FROM pool AS p
+LEFT JOIN source AS s ON s.id = p.source_id
+WHERE p.id IN (
+    SELECT n.id
+    FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
+    JOIN pool AS n ON n.namespace = k.namespace AND n.name = k.name
+)
+ORDER BY p.id
+FOR UPDATE OF p;
+
+-- PutPools makes pools or changes them, and wakes those that were changed: there may be room now.
+-- name: PutPools :exec
+WITH put AS (
+    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled)
+    SELECT k.namespace, k.name, @source_id::bigint, k.slots, k.reserve
+    FROM (
+        SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name, unnest(@slots::int[]) AS slots, unnest(@reserves::int[]) AS reserve
+    ) AS k
+    ON CONFLICT ON CONSTRAINT pool_name_key DO UPDATE
+    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id
+    RETURNING id
+)
+INSERT INTO wake (kind, subject)
+SELECT 'p', p.id
+FROM put AS p;
+
+-- VarsOf gives the variables of namespaces and who owns them.
+-- name: VarsOf :many
+SELECT v.namespace, v.name, v.value, v.source_id, coalesce(s.name, '') AS source
+FROM var AS v
+LEFT JOIN source AS s ON s.id = v.source_id
+WHERE v.namespace = ANY(@namespaces::text[]);
+
+-- PutVars sets variables that a source owns.
+-- name: PutVars :exec
+INSERT INTO var AS v (namespace, name, value, source_id, updated_by)
+SELECT k.namespace, k.name, k.value, @source_id::bigint, @by::text
+FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name, unnest(@values::text[]) AS value) AS k
+ON CONFLICT (namespace, name) DO UPDATE
+SET value = excluded.value, source_id = excluded.source_id, updated_at = now(), updated_by = excluded.updated_by;
+
+-- DropVars deletes variables of a source.
+-- name: DropVars :exec
+DELETE FROM var AS v
+USING (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
+WHERE v.namespace = k.namespace
+  AND v.name = k.name
+  AND v.source_id = @source_id::bigint;
+
+-- VarsOfSource gives the variables that a source owns.
+-- name: VarsOfSource :many
+SELECT v.namespace, v.name
+FROM var AS v
+WHERE v.source_id = @source_id::bigint;
+
+-- PoolSizes gives pools by name.
+-- name: PoolSizes :many
+SELECT p.namespace, p.name, p.slots
+FROM pool AS p
+WHERE p.namespace = ANY(@namespaces::text[]);
+
+-- SecretNames gives the names of the secrets of namespaces.
+-- name: SecretNames :many
+SELECT DISTINCT s.namespace, s.name
+FROM secret AS s
+WHERE s.namespace = ANY(@namespaces::text[]);

@@ -1,0 +1,109 @@
+-- ClaimReady takes up to @free ready tasks of the lanes, lowest rank first, and starts an attempt of
+-- each under a token that the executor drew, so that a lost answer can be made good. Executors side by
+-- side skip each other's rows. Scanning each lane from its low-water mark spares the claim the dead
+-- entries at the front of the index. A claim touches no history.
+-- name: ClaimReady :many
+WITH lanes AS (
+    SELECT unnest(@lanes::int[]) AS lane, unnest(@lows::bigint[]) AS low
+), candidates AS (
+    SELECT c.run_id, c.number, c.rank
+    FROM lanes AS n
+    CROSS JOIN LATERAL (
+        SELECT r.run_id, r.number, r.rank
+        FROM ready AS r
+        WHERE r.lane = n.lane
+          AND r.rank >= n.low
+        ORDER BY r.lane, r.rank
+        LIMIT @free::int
+    ) AS c
+    ORDER BY c.rank
+    LIMIT @free::int
+), picked AS (
+    SELECT r.run_id, r.number
+    FROM candidates AS c
+    JOIN ready AS r ON r.run_id = c.run_id AND r.number = c.number
+    WHERE EXISTS (SELECT 1 FROM executor AS e WHERE e.id = @executor AND e.stopped_at IS NULL)
+    FOR UPDATE OF r SKIP LOCKED
+), taken AS (
+    DELETE FROM ready AS r
+    USING picked AS p
+    WHERE r.run_id = p.run_id
+      AND r.number = p.number
+    RETURNING r.run_id, r.number, r.lane, r.rank, r.pipeline_id, r.revision_id, r.attempt, r.failures, r.losses, r.handbacks,
+        r.last_loser, r.losers, r.pool_id, r.slots, r.ready_at
+), numbered AS (
+    SELECT k.*, row_number() OVER (ORDER BY k.rank) AS place
+    FROM taken AS k
+), tokens AS (
+    SELECT t.token, t.place
+    FROM unnest(@tokens::uuid[]) WITH ORDINALITY AS t (token, place)
+), born AS (
+    INSERT INTO live (run_id, number, attempt, executor, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks,
+        last_loser, losers, pool_id, slots, ready_at)
+    SELECT n.run_id, n.number, n.attempt, @executor, t.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
+        n.last_loser, n.losers, n.pool_id, n.slots, n.ready_at
+    FROM numbered AS n
+    JOIN tokens AS t ON t.place = n.place
+    RETURNING run_id, number, attempt, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks, last_loser, losers, ready_at, claimed_at
+)
+SELECT b.run_id, b.number, b.attempt, b.lease_token, b.lane, n.rank, b.pipeline_id, b.revision_id, b.failures, b.losses, b.handbacks,
+    b.last_loser, b.losers, b.ready_at, b.claimed_at
+FROM born AS b
+JOIN numbered AS n ON n.run_id = b.run_id AND n.number = b.number
+ORDER BY n.rank;
+
+-- MarkRunning stores that attempts have started, so many milliseconds ago. What does not come back is
+-- not ours any more.
+-- name: MarkRunning :many
+UPDATE live AS l
+SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
+    started_at = greatest(l.claimed_at, now() - m.ago * interval '1 millisecond')
+FROM (
+    SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token, unnest(@agos::bigint[]) AS ago
+) AS m
+WHERE l.run_id = m.run_id
+  AND l.number = m.number
+  AND l.lease_token = m.token
+  AND l.started_at IS NULL
+RETURNING l.lease_token;
+
+-- Held gives what the database believes an executor holds, for the executor to compare with its own
+-- list, and which of it has been asked to stop.
+-- name: Held :many
+SELECT l.run_id, l.number, l.attempt, l.lease_token, l.state, l.revision_id, l.stop_reason,
+    l.failures, l.losses, l.handbacks, l.last_loser, l.losers
+FROM live AS l
+WHERE l.executor = @executor;
+
+-- StopsAsked gives the attempts of an executor that have been asked to stop.
+-- name: StopsAsked :many
+SELECT l.run_id, l.number, l.lease_token, l.stop_reason::text AS stop_reason
+FROM live AS l
+WHERE l.executor = @executor
+  AND l.stop_requested_at IS NOT NULL
+  AND l.stop_sent_at IS NULL;
+
+-- NoteStopsSent notes that stop requests have been acted on.
+-- name: NoteStopsSent :exec
+UPDATE live AS l
+SET stop_sent_at = now(), state = 'stopping'
+FROM (
+    SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token
+) AS m
+WHERE l.run_id = m.run_id
+  AND l.number = m.number
+  AND l.lease_token = m.token;
+
+-- AttemptFacts gives of runs what their tasks' commands and environment may read.
+-- name: AttemptFacts :many
+SELECT r.id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.created_at,
+    r.interval_start, r.interval_end, r.params, r.vars, r.state, r.reason
+FROM run AS r
+WHERE r.id = ANY(@ids::bigint[]);
+
+-- ItemsOf gives the values of items.
+-- name: ItemsOf :many
+SELECT t.run_id, t.number, t.item
+FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
+JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
+WHERE t.run_id BETWEEN @low::bigint AND @high::bigint;

@@ -1,0 +1,322 @@
+package advance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+)
+
+// A subject is one run of a batch on its way to a decision.
+type subject struct {
+	rev        *revision.Revision
+	pipelineID int64
+	start      bool // the run has just been admitted: its tasks are to be born
+	in         flow.Input
+	decision   flow.Decision
+	missing    flow.Missing
+}
+
+// A Born run has been admitted in this transaction and has no tasks yet.
+type Born struct {
+	PipelineID int64
+	Revision   *revision.Revision
+	Run        flow.Run
+}
+
+// Start makes the tasks of runs that the caller has admitted in the same
+// transaction, and releases those that wait for nothing.
+func (a *Advancer) Start(ctx context.Context, q *db.Queries, runs []Born) (Outcome, error) {
+	subjects := make([]*subject, len(runs))
+	for i, r := range runs {
+		r.Run.Revision = r.Revision.Number
+		r.Run.Phase = flow.PhaseTasks
+		subjects[i] = &subject{rev: r.Revision, pipelineID: r.PipelineID, start: true, in: flow.Input{Run: r.Run}}
+	}
+	return a.Decide(ctx, q, subjects)
+}
+
+// rounds bounds how often one decision may ask for more rows. A decision asks
+// for what follows from a failure at once, so few are ever needed.
+const rounds = 50
+
+// Decide lets flow decide about each subject, loading for all of them together
+// what they lack, writes the decisions, and does in bulk what they ask for,
+// until nothing follows any more.
+func (a *Advancer) Decide(ctx context.Context, q *db.Queries, subjects []*subject) (Outcome, error) {
+	var out Outcome
+	for range rounds {
+		if len(subjects) == 0 {
+			return out, nil
+		}
+		if err := a.settle(ctx, q, subjects); err != nil {
+			return out, err
+		}
+		b := newBatch()
+		for _, s := range subjects {
+			if err := b.add(s); err != nil {
+				return out, err
+			}
+		}
+		done, err := b.write(ctx, q)
+		out.Add(done)
+		if err != nil {
+			return out, err
+		}
+		var again []*subject
+		for _, s := range subjects {
+			if len(s.decision.CancelItems) == 0 && s.decision.CancelPhase == nil {
+				continue
+			}
+			ends, stopped, err := cancel(ctx, q, s)
+			if err != nil {
+				return out, err
+			}
+			out.Stopped = out.Stopped || stopped
+			if len(ends) > 0 {
+				again = append(again, &subject{rev: s.rev, pipelineID: s.pipelineID, in: flow.Input{Run: s.decision.Run, Ends: ends}})
+			}
+		}
+		subjects = again
+	}
+	return out, errUndecided
+}
+
+// settle brings every subject to its decision.
+func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subject) error {
+	if err := loadActive(ctx, q, subjects); err != nil {
+		return err
+	}
+	open := subjects
+	for range rounds {
+		var ask []*subject
+		for _, s := range open {
+			if s.start {
+				s.decision, s.missing = s.rev.Graph.Start(s.in)
+			} else {
+				s.decision, s.missing = s.rev.Graph.Advance(s.in)
+			}
+			if !s.missing.None() {
+				ask = append(ask, s)
+			}
+		}
+		if len(ask) == 0 {
+			return nil
+		}
+		if err := loadTasks(ctx, q, ask); err != nil {
+			return err
+		}
+		if err := loadOutputs(ctx, q, ask); err != nil {
+			return err
+		}
+		open = ask
+	}
+	return errUndecided
+}
+
+// Facts reads what expressions may know of runs, unless it is known already.
+func (a *Advancer) Facts(ctx context.Context, q *db.Queries, ids []int64) (map[int64]flow.Run, error) {
+	known := make(map[int64]flow.Run, len(ids))
+	var ask []int64
+	for _, id := range ids {
+		if run, ok := a.facts.Get(id); ok {
+			known[id] = run
+		} else {
+			ask = append(ask, id)
+		}
+	}
+	if len(ask) == 0 {
+		return known, nil
+	}
+	rows, err := q.RunFacts(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	for _, row := range rows {
+		run, err := facts(row)
+		if err != nil {
+			return nil, err
+		}
+		a.facts.Add(row.ID, run)
+		known[row.ID] = run
+	}
+	return known, nil
+}
+
+// facts turns a row into what flow knows of a run.
+func facts(row db.RunFactsRow) (flow.Run, error) {
+	run := flow.Run{
+		ID: row.ID, Number: row.Number, Namespace: row.Namespace, Pipeline: row.Pipeline, Trigger: row.Trigger,
+		ScheduledAt: row.ScheduledAt, CreatedAt: row.CreatedAt, IntervalStart: row.IntervalStart, IntervalEnd: row.IntervalEnd,
+	}
+	params, err := expr.FromJSON(row.Params)
+	if err != nil {
+		return run, fmt.Errorf("read params of run %d: %w", row.ID, err)
+	}
+	run.Params, _ = params.(map[string]any)
+	if err := json.Unmarshal(row.Vars, &run.Vars); err != nil {
+		return run, fmt.Errorf("read vars of run %d: %w", row.ID, err)
+	}
+	return run, nil
+}
+
+// loadActive counts what is under way in runs with a max_parallel of their own.
+func loadActive(ctx context.Context, q *db.Queries, subjects []*subject) error {
+	var ids []int64
+	for _, s := range subjects {
+		if s.rev.Graph.NeedsActive() && !s.start {
+			ids = append(ids, s.in.Run.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := q.ActiveCounts(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("count active tasks: %w", err)
+	}
+	active := make(map[int64]int, len(rows))
+	for _, row := range rows {
+		active[row.RunID] = int(row.Active)
+	}
+	for _, s := range subjects {
+		if !s.rev.Graph.NeedsActive() || s.start {
+			continue
+		}
+		s.in.Run.Active = active[s.in.Run.ID]
+		held, err := q.HeldTasks(ctx, s.in.Run.ID, int32(s.rev.Graph.MaxParallel()))
+		if err != nil {
+			return fmt.Errorf("look for held tasks: %w", err)
+		}
+		s.in.Held = nil
+		for _, number := range held {
+			s.in.Held = append(s.in.Held, int(number))
+		}
+	}
+	return nil
+}
+
+func loadTasks(ctx context.Context, q *db.Queries, subjects []*subject) error {
+	var p db.LoadTasksParams
+	byRun := make(map[int64]*subject, len(subjects))
+	for _, s := range subjects {
+		byRun[s.in.Run.ID] = s
+		for _, ordinal := range s.missing.Tasks {
+			p.RunIds = append(p.RunIds, s.in.Run.ID)
+			p.Numbers = append(p.Numbers, int32(flow.Number(ordinal)))
+		}
+	}
+	if len(p.RunIds) == 0 {
+		return nil
+	}
+	p.Low, p.High = bounds(subjects)
+	rows, err := q.LoadTasks(ctx, p)
+	if err != nil {
+		return fmt.Errorf("read tasks: %w", err)
+	}
+	if len(rows) != len(p.RunIds) {
+		return fmt.Errorf("read tasks: %d of %d rows are not there", len(p.RunIds)-len(rows), len(p.RunIds))
+	}
+	for _, row := range rows {
+		ordinal, _ := flow.Split(int(row.Number))
+		t := flow.Task{
+			Ordinal: ordinal, State: flow.State(row.State), Reason: row.Reason, Detail: row.Detail,
+			NeedsLeft: int(row.NeedsLeft), Trail: flow.Trail(row.Trail),
+		}
+		if row.Items != nil {
+			t.Fan = &flow.Fan{
+				Items: int(*row.Items), Released: int(*row.Released), Unfinished: int(*row.Unfinished),
+				OK: int(*row.Ok), Failed: int(*row.Failed), Canceled: int(*row.Canceled), Skipped: int(*row.Skipped),
+			}
+		}
+		s := byRun[row.RunID]
+		if s.in.Tasks == nil {
+			s.in.Tasks = map[int]flow.Task{}
+		}
+		s.in.Tasks[ordinal] = t
+	}
+	return nil
+}
+
+// loadOutputs reads the outputs that decisions ask for: of a fan-out, lists
+// with a place for every item that succeeded.
+func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error {
+	var p db.LoadOutputsParams
+	byRun := make(map[int64]*subject, len(subjects))
+	for _, s := range subjects {
+		byRun[s.in.Run.ID] = s
+		for _, ordinal := range s.missing.Outputs {
+			first, last := flow.Number(ordinal), flow.Number(ordinal)
+			if s.rev.Graph.Fan(ordinal) {
+				first, last = flow.ItemNumber(ordinal, 0), flow.Number(ordinal+1)-1
+			}
+			p.RunIds = append(p.RunIds, s.in.Run.ID)
+			p.Numbers = append(p.Numbers, int32(first))
+			p.Lasts = append(p.Lasts, int32(last))
+			if s.in.Outputs == nil {
+				s.in.Outputs = map[int]map[string]any{}
+			}
+			s.in.Outputs[ordinal] = emptyOutputs(s.rev.Graph, ordinal)
+		}
+	}
+	if len(p.RunIds) == 0 {
+		return nil
+	}
+	p.Low, p.High = bounds(subjects)
+	rows, err := q.LoadOutputs(ctx, p)
+	if err != nil {
+		return fmt.Errorf("read outputs: %w", err)
+	}
+	for _, row := range rows {
+		values := map[string]any{}
+		if row.Outputs != nil {
+			v, err := expr.FromJSON(row.Outputs)
+			if err != nil {
+				return fmt.Errorf("read outputs of run %d: %w", row.RunID, err)
+			}
+			values, _ = v.(map[string]any)
+		}
+		s := byRun[row.RunID]
+		ordinal, index := flow.Split(int(row.Number))
+		if index < 0 {
+			s.in.Outputs[ordinal] = values
+			continue
+		}
+		lists := s.in.Outputs[ordinal]
+		for name, list := range lists {
+			lists[name] = append(list.([]any), values[name])
+		}
+	}
+	return nil
+}
+
+// emptyOutputs is what is known before any row is read: of a fan-out, an empty
+// list for each declared output.
+func emptyOutputs(g *flow.Graph, ordinal int) map[string]any {
+	empty := map[string]any{}
+	if g.Fan(ordinal) {
+		for _, o := range g.Task(ordinal).Outputs {
+			empty[o.Name] = []any{}
+		}
+	}
+	return empty
+}
+
+// bounds are the lowest and the highest run: what partitions a statement needs.
+func bounds(subjects []*subject) (low, high int64) {
+	for _, s := range subjects {
+		if low == 0 || s.in.Run.ID < low {
+			low = s.in.Run.ID
+		}
+		high = max(high, s.in.Run.ID)
+	}
+	return low, high
+}
+
+func (s *subject) queueTimeout(ordinal int) int64 {
+	return s.rev.Graph.Task(ordinal).QueueTimeout.Std().Milliseconds()
+}

@@ -1,0 +1,148 @@
+// Package plan turns schedules that are due into ticks, and ticks into runs.
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
+)
+
+// batchSize is how many schedules one transaction decides.
+const batchSize = 500
+
+// A Planner decides ticks. Planners may work side by side: a schedule that one
+// has locked is passed over by the others.
+type Planner struct {
+	pool      *db.Pool
+	revisions *revision.Cache
+	advancer  *advance.Advancer
+	told      func(Outcome)
+	log       *slog.Logger
+
+	timer *time.Timer   // rings when the next schedule becomes due
+	due   chan struct{} // what it rings
+	alone int           // so many schedules are decided one by one: a batch has failed
+}
+
+// New makes a Planner. told hears what each turn did, once it is committed.
+func New(pool *db.Pool, revisions *revision.Cache, advancer *advance.Advancer, log *slog.Logger, told func(Outcome)) *Planner {
+	p := &Planner{pool: pool, revisions: revisions, advancer: advancer, told: told, log: log, due: make(chan struct{}, 1)}
+	p.timer = time.AfterFunc(time.Hour, p.Hint)
+	return p
+}
+
+// Outcome is what a transaction did.
+type Outcome struct {
+	Ticks map[string]int // by state
+	Late  []time.Duration
+	advance.Outcome
+}
+
+// Due delivers when the next schedule becomes due, or when Hint was called.
+func (p *Planner) Due() <-chan struct{} { return p.due }
+
+// Hint makes the next turn early: a schedule may be new. It never blocks.
+func (p *Planner) Hint() {
+	select {
+	case p.due <- struct{}{}:
+	default:
+	}
+}
+
+// Step decides a batch of due schedules. What is wrong with one schedule
+// becomes its tick row and takes the schedule out of the loop, not an error: it
+// must not hold up the rest.
+func (p *Planner) Step(ctx context.Context) error {
+	size := batchSize
+	if p.alone > 0 {
+		size = 1
+	}
+	var out Outcome
+	var due []db.LockDueSchedulesRow
+	err := db.InTx(ctx, p.pool, func(q *db.Queries) (err error) {
+		out = Outcome{Ticks: map[string]int{}}
+		if due, err = q.LockDueSchedules(ctx, nil, int32(size)); err != nil {
+			return fmt.Errorf("lock due schedules: %w", err)
+		}
+		if len(due) == 0 {
+			return nil
+		}
+		return p.batch(ctx, q, due, &out)
+	})
+	switch {
+	case err != nil && len(due) > 0 && !transient(ctx, err):
+		return p.isolate(ctx, due, err)
+	case err != nil:
+		return fmt.Errorf("plan: %w", err)
+	}
+	p.alone = max(0, p.alone-len(due))
+	p.told(out)
+	if len(due) == size {
+		return loop.ErrMore
+	}
+	return p.sleep(ctx)
+}
+
+// transient says whether trying the same again may help: the database was not
+// there, or somebody else was in the way.
+func transient(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || db.IsUnavailable(err) || db.IsBusy(err) || db.IsNoPartition(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isolate deals with a batch that cannot be decided. The schedules of a large
+// one are tried one by one; one that fails alone is broken, is taken out of the
+// loop and says why.
+func (p *Planner) isolate(ctx context.Context, due []db.LockDueSchedulesRow, cause error) error {
+	if len(due) > 1 {
+		p.log.Warn("plan: a batch cannot be decided, trying its schedules one by one", "schedules", len(due), "error", cause)
+		p.alone = len(due)
+		return loop.ErrMore
+	}
+	s := due[0]
+	p.log.Error("plan: a schedule cannot be decided and is taken out of the loop", "pipeline", s.Namespace+"/"+s.Pipeline, "schedule", s.Name, "error", cause)
+	p.alone = max(0, p.alone-1)
+	err := p.pool.Queries().BreakSchedule(ctx, cause.Error(), s.ID)
+	if err != nil {
+		return fmt.Errorf("take schedule %d out of the loop: %w", s.ID, err)
+	}
+	return loop.ErrMore
+}
+
+// sleep sets the alarm for the next schedule that becomes due.
+func (p *Planner) sleep(ctx context.Context) error {
+	next, err := p.pool.Queries().NextDue(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("look for the next tick: %w", err)
+	}
+	if next.NextAt == nil {
+		p.timer.Stop()
+		return nil
+	}
+	// A schedule that is due and locked by somebody else must not make us spin.
+	p.timer.Reset(max(next.NextAt.Sub(next.Now), 5*time.Millisecond))
+	return nil
+}
+
+// A want is a tick that becomes a run, on its way.
+type want struct {
+	schedule  db.LockDueSchedulesRow
+	rev       *revision.Revision
+	fireAt    time.Time
+	created   flow.Created
+	run       flow.Run
+	group     int64
+	state     flow.State // running or queued
+	scheduled int        // index of its tick in the ticks of the batch
+}
+
+// counted says whether the run counts towards its group's max_queued: one made
+// by catch-up does not.
+func (w *want) counted(now time.Time) bool { return now.Sub(w.fireAt) <= time.Minute }

@@ -1,0 +1,181 @@
+// Package reap takes work back from executors that are gone, and acts on times
+// that have passed: of runs, of queued tasks, of pauses.
+package reap
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
+	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+)
+
+const batchSize = 500
+
+// A Reaper declares executors dead and ends what they held.
+type Reaper struct {
+	pool      *db.Pool
+	revisions *revision.Cache
+	lease     time.Duration
+	clock     func() time.Duration // monotonic, counts a suspended machine too
+	log       *slog.Logger
+	told      func(Outcome)
+
+	seen map[uuid.UUID]sighting
+}
+
+// A sighting is when a beat was first seen, on our own clock.
+type sighting struct {
+	beat int64
+	at   time.Duration
+}
+
+// Outcome is what a turn did.
+type Outcome struct {
+	Dead     int // executors declared dead
+	Lost     int // attempts taken back
+	TimedOut int // runs
+	Late     int // tasks that waited too long in a queue
+	Resumed  int // pipelines whose pause was over
+}
+
+// New makes a Reaper for executors with leases of the given length. clock is
+// monotonic. told hears what each turn did, once it is committed.
+func New(pool *db.Pool, revisions *revision.Cache, lease time.Duration, clock func() time.Duration, log *slog.Logger, told func(Outcome)) *Reaper {
+	return &Reaper{pool: pool, revisions: revisions, lease: lease, clock: clock, log: log, told: told, seen: map[uuid.UUID]sighting{}}
+}
+
+// Step does one turn of everything.
+func (r *Reaper) Step(ctx context.Context) error {
+	var out Outcome
+	q := r.pool.Queries()
+	if err := r.watch(ctx, q, &out); err != nil {
+		return err
+	}
+	more, err := r.takeBack(ctx, &out)
+	if err != nil {
+		return err
+	}
+	runs, err := q.TimeOutRuns(ctx, nil, batchSize)
+	if err != nil {
+		return fmt.Errorf("time out runs: %w", err)
+	}
+	out.TimedOut = len(runs)
+	tasks, err := q.TimeOutQueued(ctx, nil, batchSize)
+	if err != nil {
+		return fmt.Errorf("time out queued tasks: %w", err)
+	}
+	out.Late = len(tasks)
+	resumed, err := q.ResumePipelines(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("end pauses: %w", err)
+	}
+	out.Resumed = len(resumed)
+	r.told(out)
+	if more || len(runs) == batchSize || len(tasks) >= batchSize {
+		return loop.ErrMore
+	}
+	return nil
+}
+
+// watch declares executors dead whose lease is over by the database's clock and
+// whose beat has stood still for a lease on our own: a jump of the one clock
+// must neither kill healthy work nor keep dead work.
+func (r *Reaper) watch(ctx context.Context, q *db.Queries, out *Outcome) error {
+	now := r.clock()
+	rows, err := q.WatchedExecutors(ctx, r.lease.Milliseconds())
+	if err != nil {
+		return fmt.Errorf("look at executors: %w", err)
+	}
+	here := make(map[uuid.UUID]bool, len(rows))
+	for _, e := range rows {
+		here[e.ID] = true
+		s, ok := r.seen[e.ID]
+		if !ok || s.beat != e.Beat {
+			r.seen[e.ID] = sighting{e.Beat, now}
+			continue
+		}
+		if !e.Expired && !e.Ahead || now-s.at < r.lease {
+			continue
+		}
+		n, err := q.StopExecutor(ctx, e.ID, e.Beat)
+		if err != nil {
+			return fmt.Errorf("declare executor dead: %w", err)
+		}
+		if n > 0 {
+			out.Dead++
+			r.log.Warn("reap: an executor has stopped answering; its tasks run again elsewhere", "executor", e.Name, "id", e.ID, "silent_for", now-s.at)
+		}
+	}
+	for id := range r.seen {
+		if !here[id] {
+			delete(r.seen, id)
+		}
+	}
+	return nil
+}
+
+// takeBack ends the attempts of executors that are missing, stopped or dead.
+func (r *Reaper) takeBack(ctx context.Context, out *Outcome) (more bool, err error) {
+	gone, err := r.pool.Queries().LiveExecutors(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look for lost attempts: %w", err)
+	}
+	if len(gone) == 0 {
+		return false, nil
+	}
+	err = db.InTx(ctx, r.pool, func(q *db.Queries) error {
+		rows, err := q.LockOrphans(ctx, gone, batchSize)
+		if err != nil {
+			return fmt.Errorf("lock lost attempts: %w", err)
+		}
+		more = len(rows) == batchSize
+		if len(rows) == 0 {
+			return nil
+		}
+		ids := make([]int64, len(rows))
+		for i, row := range rows {
+			ids[i] = row.RevisionID
+		}
+		found, broken, err := r.revisions.Load(ctx, q, ids)
+		if err != nil {
+			return err
+		}
+		for _, err := range broken {
+			return err
+		}
+		var b ending.Batch
+		for _, row := range rows {
+			ordinal, _ := flow.Split(int(row.Number))
+			stop := ""
+			if row.StopReason != nil {
+				stop = *row.StopReason
+			}
+			b.Add(found[row.RevisionID].Graph.Task(ordinal), ending.Live{
+				RunID: row.RunID, Number: row.Number, Token: row.LeaseToken, Executor: row.Executor,
+				Failures: row.Failures, Losses: row.Losses, Handbacks: row.Handbacks, LastLoser: row.LastLoser, Losers: row.Losers,
+			}, ending.Report{
+				State: "lost", Reason: flow.ReasonLost, Started: row.State != "claimed", StartedAgo: -1, StopReason: stop,
+				Detail: "its executor stopped answering", CPU: -1, MaxRSS: -1,
+			}, rand.Float64())
+		}
+		ended, err := b.Write(ctx, q)
+		if err != nil {
+			return fmt.Errorf("end lost attempts: %w", err)
+		}
+		out.Lost = len(ended)
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("take lost attempts back: %w", err)
+	}
+	return more, nil
+}

@@ -1,0 +1,108 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/synthesizer-dev/synthesizer/cli/schedule"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/prune"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/reap"
+)
+
+// A hint makes a loop's next turn early.
+type hint chan struct{}
+
+func newHint() hint { return make(hint, 1) }
+
+func (h hint) give() {
+	select {
+	case h <- struct{}{}:
+	default:
+	}
+}
+
+// spread tells those who have work now what a transaction did.
+func spread(o advance.Outcome, notify *db.Notifier, woken, groups hint) {
+	if o.Released > 0 {
+		notify.Notify(db.ChannelReady)
+	}
+	if o.Stopped {
+		notify.Notify(db.ChannelStop)
+	}
+	if len(o.Finished) > 0 || o.Runs > 0 {
+		notify.Notify(db.ChannelEvent)
+	}
+	if o.Woken {
+		woken.give()
+		groups.give()
+	}
+}
+
+// wakeAfter makes advance look at once at what the reaper has left for it.
+func wakeAfter(o reap.Outcome, woken hint) {
+	if o.Lost+o.TimedOut+o.Late > 0 {
+		woken.give()
+	}
+}
+
+// A gate lets steps pass once something has been done before the first of them.
+type gate struct {
+	mu   sync.Mutex
+	done bool
+	open func(context.Context) error
+}
+
+func newGate(open func(context.Context) error) *gate { return &gate{open: open} }
+
+// before is step behind the gate.
+func (g *gate) before(step func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := g.pass(ctx); err != nil {
+			return err
+		}
+		return step(ctx)
+	}
+}
+
+func (g *gate) pass(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done {
+		return nil
+	}
+	if err := g.open(ctx); err != nil {
+		return err
+	}
+	g.done = true
+	return nil
+}
+
+// prepare is what has to be true before any loop works: the schema is one we
+// speak, and today has its partitions.
+func prepare(ctx context.Context, pool *db.Pool, pruner *prune.Pruner) error {
+	if err := db.CheckSchema(ctx, pool); err != nil {
+		return err
+	}
+	if err := pruner.Prepare(ctx); err != nil {
+		return err
+	}
+	if _, err := pool.Queries().NoteTzdata(ctx, schedule.TZVersion); err != nil {
+		return fmt.Errorf("note the time zone data in use: %w", err)
+	}
+	return nil
+}
+
+// enoughDays says whether history has partitions for the days to come.
+func enoughDays(ctx context.Context, pool *db.Pool) error {
+	days, err := pool.Queries().PartitionsAhead(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("count partitions: %w", err)
+	}
+	if days < 3 {
+		return fmt.Errorf("history has partitions for %d days ahead, 3 are the least", days)
+	}
+	return nil
+}
