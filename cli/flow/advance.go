@@ -68,6 +68,9 @@ type step struct {
 	fans    []int // fan-outs to be looked at once all ends are counted
 	// What may be released, before the run's max_parallel.
 	may []candidate
+	// What foresee has been through, and how many rows it may still ask for.
+	foreseen map[int]bool
+	budget   int
 }
 
 // A row is the working copy of a task's own row.
@@ -160,6 +163,9 @@ func (s *step) end(e End) {
 	if o < 0 || o >= len(s.g.nodes) || !e.State.Ended() && e.State != Waiting {
 		return // a number or a state of nothing; whoever wrote it is at fault
 	}
+	if from, to := s.g.phaseOf(s.run.Phase); o < from || o >= to {
+		return // the wake of a back-off that a cancel overtook
+	}
 	switch {
 	case index < 0 && e.State == Waiting:
 		if !s.stopping() {
@@ -174,7 +180,7 @@ func (s *step) end(e End) {
 
 func (s *step) itemEnd(o int, e End) {
 	r := s.need(o)
-	if r == nil || r.Fan == nil {
+	if r == nil || r.Fan == nil || r.State.Ended() {
 		return
 	}
 	if !r.listed {
@@ -202,8 +208,11 @@ func (s *step) itemEnd(o int, e End) {
 		f.Skipped += n
 	}
 	r.touched = true
-	if s.failing(r) && !before && !s.stopping() {
-		s.d.CancelItems = append(s.d.CancelItems, o)
+	if s.failing(r) && !before {
+		r.Reason = "" // nothing of it is held any more
+		if !s.stopping() {
+			s.d.CancelItems = append(s.d.CancelItems, o)
+		}
 	}
 }
 
@@ -375,28 +384,35 @@ func (s *step) due(o int) {
 	}
 }
 
-// foresee asks for rows that a skipped task is going to touch, so that a long
+// foresee asks for rows that a task which never ran is going to touch, so that a long
 // cascade takes few rounds. What is asked for grows with what is known: rounds
 // are logarithmic and little is read in vain.
 func (s *step) foresee(o int) {
 	if s.born {
 		return
 	}
-	budget := 16 + 2*len(s.in.Tasks)
-	seen := map[int]bool{o: true}
+	if s.foreseen == nil {
+		s.foreseen, s.budget = map[int]bool{}, 16+2*len(s.in.Tasks)
+	}
 	queue := []int{o}
-	for len(queue) > 0 && budget > 0 {
+	for len(queue) > 0 && s.budget > 0 {
 		n := &s.g.nodes[queue[0]]
 		queue = queue[1:]
 		for _, c := range n.children {
-			if seen[c] || budget == 0 {
+			if s.foreseen[c] || s.budget <= 0 {
 				continue
 			}
-			seen[c] = true
+			s.foreseen[c] = true
 			queue = append(queue, c)
 			if len(s.g.nodes[c].needs) > 1 && s.known(c) == nil {
 				s.ask(c)
-				budget--
+				s.budget--
+			}
+			for _, read := range s.g.nodes[c].when.reads.rows {
+				if s.known(read) == nil {
+					s.ask(read)
+					s.budget--
+				}
 			}
 		}
 	}
@@ -417,6 +433,7 @@ func (s *step) expand(n *node, r *row) {
 		s.settle(r, Failed, ReasonTooManyItems, fmt.Sprintf("%d items and %d rows so far, %d rows a run at most", len(list), s.run.Rows, MaxRows))
 	case len(list) == 0:
 		r.Fan = &Fan{}
+		s.foresee(n.ordinal)
 		s.settle(r, Succeeded, "", "")
 	default:
 		s.run.Rows += len(list)
@@ -469,12 +486,15 @@ func (s *step) turn() {
 	if s.run.Unfinished > 0 {
 		return
 	}
+	if s.run.Phase == PhaseTasks && s.run.Reason == "" {
+		s.run.TimedOut = false // all had ended by themselves
+	}
 	_, finally := s.g.Size()
 	if s.run.Phase == PhaseTasks && finally > 0 {
 		s.run.Phase, s.run.Unfinished = PhaseFinally, finally
 		from, to := s.g.phaseOf(PhaseFinally)
 		for o := from; o < to; o++ {
-			if s.rows[o] == nil {
+			if s.known(o) == nil {
 				s.untouched(o)
 			}
 		}

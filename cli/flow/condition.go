@@ -135,9 +135,6 @@ func (s *step) ready(rd reads, sure bool) bool {
 			ok = false
 		}
 	}
-	if !ok {
-		return false
-	}
 	for _, o := range rd.outputs {
 		r := s.known(o)
 		if r != nil && (r.State != Succeeded || r.Fan != nil && r.Fan.Items == 0) {
@@ -311,5 +308,6 @@ func (s *step) broken(r *row, field string, err error) {
 	} else if errors.Is(err, errOutputsTooLarge) {
 		reason = ReasonOutputsTooLarge
 	}
+	s.foresee(r.Ordinal)
 	s.settle(r, Failed, reason, detail)
 }

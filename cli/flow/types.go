@@ -73,9 +73,10 @@ type Input struct {
 	// written. Of a fan-out each name has a list with a place for every item
 	// that succeeded, in order, nil where it was not written.
 	Outputs map[int]map[string]any
-	// Held are the numbers of tasks and items that wait with reason
-	// max_parallel, in ascending order; the first Graph.MaxParallel are
-	// enough. Needed only when Graph.NeedsActive.
+	// Held are the numbers of rows with reason max_parallel, in ascending
+	// order: tasks and items that wait, and fan-outs (Ready) that hold items
+	// back. The first Graph.MaxParallel are enough. Needed only when
+	// Graph.NeedsActive.
 	Held []int
 	Ends []End
 	// Due are tasks all of whose needs have ended and that nobody has looked at
