@@ -68,7 +68,7 @@ func join(ctx context.Context, idle time.Duration) (string, *pgx.Conn, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	defer unlock(lock)
+	defer func() { _ = unlock(lock) }()
 
 	file := filepath.Join(dir, "url")
 	if text, err := os.ReadFile(file); err == nil {
