@@ -41,18 +41,18 @@ type Condition string
 
 // A Schedule is one entry under schedule:.
 type Schedule struct {
-	ID            string          `json:"id"` // "default" for a single one
-	Cron          string          `json:"cron,omitempty"`
-	Every         Duration        `json:"every,omitempty"`
-	At            []time.Time     `json:"at,omitempty"`
-	Anchor        time.Time       `json:"anchor,omitzero"`
-	Timezone      string          `json:"timezone"`
-	Gap           string          `json:"gap,omitempty"`     // next (default), skip
-	Overlap       string          `json:"overlap,omitempty"` // first (default), second, both
-	Catchup       string          `json:"catchup"`           // latest, none, all
-	CatchupWindow Duration        `json:"catchup_window"`
+	ID            string      `json:"id"` // "default" for a single one
+	Cron          string      `json:"cron,omitempty"`
+	Every         Duration    `json:"every,omitempty"`
+	At            []time.Time `json:"at,omitempty"`
+	Anchor        time.Time   `json:"anchor,omitzero"`
+	Timezone      string      `json:"timezone"`
+	Gap           string      `json:"gap,omitempty"`     // next (default), skip
+	Overlap       string      `json:"overlap,omitempty"` // first (default), second, both
+	Catchup       string      `json:"catchup"`           // latest, none, all
+	CatchupWindow Duration    `json:"catchup_window"`
 	// Params are values for the pipeline's params, as JSON has them. Each string
-	// in them is a template: it may hold ${{ }}. Render gives the values.
+	// in them is a template: it may hold ${{ }}.
 	Params map[string]any `json:"params,omitempty"`
 }
 
@@ -121,8 +121,8 @@ type Task struct {
 	Outputs      []Output  `json:"outputs,omitempty"`
 	Retry        Retry     `json:"retry"`
 	ExitCodes    ExitCodes `json:"exit_codes"`
-	Lost         int       `json:"lost"`              // extra attempts after a lost executor
-	Timeout      Duration  `json:"timeout"`           // of one attempt
+	Lost         int       `json:"lost"`                    // extra attempts after a lost executor
+	Timeout      Duration  `json:"timeout"`                 // of one attempt
 	QueueTimeout Duration  `json:"queue_timeout,omitempty"` // 0: none
 	CancelGrace  Duration  `json:"cancel_grace"`
 	Pool         *PoolUse  `json:"pool,omitempty"`
@@ -138,7 +138,7 @@ type Axis struct {
 
 // Items is a list written in the file or given by an expression. Elements of a
 // written list are JSON values; each string in them is a template, which may
-// hold ${{ }}, and Render gives the values. No element is a number.
+// hold ${{ }}. No element is a number.
 type Items struct {
 	Expr Expr  `json:"expr,omitempty"` // set: one expression that gives a list
 	List []any `json:"list,omitempty"` // else the elements, free values of the format

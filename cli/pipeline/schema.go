@@ -23,7 +23,7 @@ type Schema struct {
 	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
 	// Default is a JSON value in which each string is a template, as in
-	// Schedule.Params; nil: none. Render gives the value.
+	// Schedule.Params; nil: none.
 	Default any `json:"default,omitempty"`
 	// Required says that the value may not be absent: of a param, that who
 	// starts a run must give it.

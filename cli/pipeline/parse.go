@@ -1,0 +1,245 @@
+package pipeline
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options are what a call says beside the files.
+type Options struct {
+	// Namespace is that of documents that name none; "" means "default". A
+	// document that names another one is refused.
+	Namespace string
+	// Now is the moment that warnings about the past and about clock changes
+	// are judged at; zero: there are none.
+	Now time.Time
+	// Limits may lower those of the format.
+	Limits Limits
+	// AllowLoader lets environments set variables of the dynamic loader (LD_…).
+	AllowLoader bool
+}
+
+// DefaultNamespace is the namespace of documents that name none.
+const DefaultNamespace = "default"
+
+// A Source is what a set of files defines, in the order of files and documents.
+type Source struct {
+	Documents []Document
+}
+
+// The kinds of document.
+const (
+	DocumentPipeline = "pipeline"
+	DocumentPool     = "pool"
+	DocumentVars     = "vars"
+)
+
+// A Document is one definition. One of Pipeline, Pool and Vars is set.
+type Document struct {
+	Kind      string
+	Namespace string
+	Name      string
+	File      string
+	Line      int    // of the file at which Text begins, from 1
+	Text      []byte // of this document alone, with LF at the ends of lines
+	// ContentHash is the SHA-256 of Text: two registers of the same text are
+	// the same content.
+	ContentHash [sha256.Size]byte
+
+	Pipeline *Pipeline
+	Pool     *Pool
+	Vars     *VarSet
+}
+
+// Pipelines lists the pipelines among the documents.
+func (s *Source) Pipelines() []*Pipeline {
+	var list []*Pipeline
+	for _, doc := range s.Documents {
+		if doc.Pipeline != nil {
+			list = append(list, doc.Pipeline)
+		}
+	}
+	return list
+}
+
+// A parse is one call of Parse.
+type parse struct {
+	Options
+	limits   Limits
+	problems []Problem
+	tables   *tables
+	source   Source
+	names    map[string]firstSeen
+}
+
+// firstSeen is where something was defined first.
+type firstSeen struct {
+	file string
+	line int
+}
+
+func (p *parse) report(problem Problem) { p.problems = append(p.problems, problem) }
+
+// Parse reads files, each counted once by its cleaned name, and gives every
+// problem they have. The source holds the documents that have no error.
+func Parse(files []File, o Options) (*Source, Problems) {
+	p := &parse{Options: o, limits: o.Limits.lowered(), tables: newTables(), names: map[string]firstSeen{}}
+	files = sorted(files)
+	if !p.tooMuch(files) {
+		for _, f := range files {
+			p.file(f)
+		}
+	}
+	return &p.source, finish(p.problems)
+}
+
+func sorted(files []File) []File {
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b File) int { return strings.Compare(path.Clean(a.Name), path.Clean(b.Name)) })
+	return slices.CompactFunc(files, func(a, b File) bool { return path.Clean(a.Name) == path.Clean(b.Name) })
+}
+
+// tooMuch checks what can be told without looking into a file.
+func (p *parse) tooMuch(files []File) bool {
+	total := 0
+	for i, f := range files {
+		total += len(f.Text)
+		var message string
+		switch {
+		case i >= p.limits.Files:
+			message = fmt.Sprintf("%s files, %s at most", grouped(len(files)), grouped(p.limits.Files))
+		case total > p.limits.TotalBytes:
+			message = fmt.Sprintf("the files have more than %s bytes together", grouped(p.limits.TotalBytes))
+		default:
+			continue
+		}
+		p.report(Problem{File: f.Name, Line: 1, Col: 1, Severity: SeverityError, Code: "SYN1003", Message: message, Hint: "register in several sources"})
+		return true
+	}
+	return false
+}
+
+func (p *parse) file(f File) {
+	t, ok := p.openText(f)
+	if !ok {
+		return
+	}
+	chunks := t.split()
+	if len(chunks) == 0 {
+		p.report(Problem{File: f.Name, Line: 1, Col: 1, Severity: SeverityError, Code: "SYN1005", Message: "expected a map with name and tasks, found nothing"})
+		return
+	}
+	for i, c := range chunks {
+		d := &document{p: p, text: t, chunk: c}
+		if i == p.limits.Documents {
+			d.failf(d.start(), "SYN1003", "more than %d documents in one file", p.limits.Documents)
+			return
+		}
+		if d.decode() {
+			d.define()
+		}
+	}
+}
+
+// define reads the document by its kind.
+func (d *document) define() {
+	root := value{Node: d.root, name: "the document"}
+	if !d.rootIsMap() {
+		return
+	}
+	kind := d.kind(root)
+	var doc Document
+	var name value
+	switch kind {
+	case DocumentPipeline:
+		doc.Pipeline, name = d.readPipeline(root)
+		doc.Namespace, doc.Name = doc.Pipeline.Namespace, doc.Pipeline.Name
+	case DocumentPool:
+		doc.Pool, name = d.readPool(root)
+		doc.Namespace, doc.Name = doc.Pool.Namespace, doc.Pool.Name
+	case DocumentVars:
+		doc.Vars, name = d.readVars(root)
+		doc.Namespace, doc.Name = doc.Vars.Namespace, doc.Vars.Name
+	default:
+		return
+	}
+	doc.Kind = kind
+	if doc.Name != "" && name.Node != nil {
+		d.unique(kind+" "+doc.Namespace+"/"+doc.Name, d.at(name.Node))
+	}
+	if d.failed {
+		return
+	}
+	doc.File = d.text.name
+	doc.Line, doc.Text = d.own()
+	doc.ContentHash = sha256.Sum256(doc.Text)
+	d.p.source.Documents = append(d.p.source.Documents, doc)
+}
+
+// own is the text that makes up the document, without its marker and without
+// blank lines around it, and the line it begins at.
+func (d *document) own() (line int, text []byte) {
+	lines, line := d.lines, d.first
+	for len(lines) > 0 && (strings.TrimSpace(lines[0]) == "" || strings.TrimRight(lines[0], " \t") == "---") {
+		lines, line = lines[1:], line+1
+	}
+	for len(lines) > 0 && strings.TrimSpace(lines[len(lines)-1]) == "" {
+		lines = lines[:len(lines)-1]
+	}
+	return line, []byte(strings.Join(lines, "\n") + "\n")
+}
+
+// unique reports a definition that another document has already made.
+func (d *document) unique(what string, s spot) {
+	if first, ok := d.p.names[what]; ok {
+		d.failf(s, "SYN1102", "%s is also in %s:%d", what, showFile(first.file), first.line)
+		return
+	}
+	d.p.names[what] = firstSeen{d.text.name, s.line}
+}
+
+func (d *document) rootIsMap() bool {
+	if len(d.root.Content) > 0 && d.isMapping() {
+		return true
+	}
+	found := shape(d.root)
+	if d.isMapping() {
+		found = "an empty one"
+	}
+	d.failf(d.start(), "SYN1005", "expected a map with name and tasks, found %s", found)
+	return false
+}
+
+// kind tells what the document defines, "" if that is unknown or not built.
+func (d *document) kind(root value) string {
+	for key, v := range d.quietPairs(root) {
+		if key.Value != "kind" {
+			continue
+		}
+		text, ok := d.scalar(v, "a word")
+		if !ok {
+			return ""
+		}
+		switch text {
+		case DocumentPipeline, DocumentPool, DocumentVars:
+			return text
+		}
+		if feature, ok := laterKinds[text]; ok {
+			d.notBuilt(v.Node, "kind: "+text, feature)
+			return ""
+		}
+		hint := didYouMean(text, []string{DocumentPipeline, DocumentPool, DocumentVars, "calendar", "notifier", "template"})
+		if text == "target" {
+			hint = "targets belong to the operator: they are set up with the services"
+		}
+		d.fail(d.at(v.Node), "SYN1011", "unknown kind "+show(text), hint)
+		return ""
+	}
+	return DocumentPipeline
+}
+
+var laterKinds = map[string]string{"calendar": "TRG13", "notifier": "NTF1", "template": "DEF5"}

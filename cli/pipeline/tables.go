@@ -1,0 +1,46 @@
+package pipeline
+
+// tables are the fields of every map of the format. One set is made for each
+// call, because the tables point at each other.
+type tables struct {
+	pipeline    object[pipelineDraft]
+	task        object[taskDraft]
+	defaults    object[taskDraft]
+	schedule    object[scheduleDraft]
+	dst         object[scheduleDraft]
+	param       object[schemaDraft]
+	output      object[schemaDraft]
+	runOutput   object[runOutputDraft]
+	concurrency object[Concurrency]
+	retention   object[retentionDraft]
+	retry       object[Retry]
+	lost        object[Task]
+	exitCodes   object[exitDraft]
+	pool        object[PoolUse]
+
+	poolDoc object[Pool]
+	reserve object[Pool]
+	varsDoc object[VarSet]
+}
+
+func newTables() *tables {
+	ts := &tables{}
+	ts.pipeline = pipelineFields(ts)
+	ts.task = taskFields(ts)
+	ts.defaults = defaultsFields(ts)
+	ts.schedule = scheduleFields(ts)
+	ts.dst = dstFields()
+	ts.param = paramFields(ts)
+	ts.output = outputFields(ts)
+	ts.runOutput = runOutputFields()
+	ts.concurrency = concurrencyFields()
+	ts.retention = retentionFields()
+	ts.retry = retryFields()
+	ts.lost = lostFields()
+	ts.exitCodes = exitFields()
+	ts.pool = poolFields()
+	ts.poolDoc = poolDocFields(ts)
+	ts.reserve = reserveFields()
+	ts.varsDoc = varsDocFields(ts)
+	return ts
+}
