@@ -84,7 +84,7 @@ func ask(position int, text string, wall time.Time) (bool, error) {
 // refused is for what our own check lets through and the library does not; no
 // such text is known.
 func refused(e *expression, err error) *Error {
-	return cronError("SYN1203", 0, len(e.text), fmt.Sprintf("cron %s: %v", quote(e.text), err), "")
+	return cronError("SYN1203", 0, len(e.text), fmt.Sprintf("cron %s: %v", quote(e.text), err), "write it with plain numbers")
 }
 
 // inMonth gives the matching days of a month, bit n for day n.
@@ -285,14 +285,11 @@ func (c *calendar) countBefore(wall, origin int64) int64 {
 	endYear, endMonth, endDom := date(today)
 	year, month, _ := date(floorDiv(origin, day))
 	var n int64
-	for ; year < endYear || year == endYear && month < endMonth; month++ {
-		if month > 12 {
-			year, month = year+1, 1
-			if year == endYear && month == endMonth {
-				break
-			}
-		}
+	for year < endYear || year == endYear && month < endMonth {
 		n += int64(bits.OnesCount32(c.inMonth(year, month))) * perDay
+		if month++; month > 12 {
+			year, month = year+1, 1
+		}
 	}
 	matched := c.inMonth(endYear, endMonth)
 	n += int64(bits.OnesCount32(matched&(1<<endDom-1))) * perDay

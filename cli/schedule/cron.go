@@ -63,7 +63,7 @@ type field struct {
 func parseCron(text string) (*expression, error) {
 	e := &expression{text: text}
 	if n := utf8.RuneCountInString(text); n > maxCron {
-		return nil, cronError("SYN1202", 0, 0, fmt.Sprintf("cron has %d characters; %d at most", n, maxCron), "")
+		return nil, cronError("SYN1202", 0, 0, fmt.Sprintf("cron has %d characters; %d at most", n, maxCron), "several schedules, each with a part of it")
 	}
 	if err := checkCharacters(text); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func checkCharacters(text string) error {
 			hint := "digits, names and * , - / L W #"
 			switch {
 			case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
-				message, hint = "cron is not UTF-8", ""
+				message, hint = "cron is not UTF-8", "save the file as UTF-8"
 			case r == '\n' || r == '\r':
 				message, hint = "cron is one line; found a line break", "remove it"
 			case unicode.IsSpace(r):
@@ -150,7 +150,7 @@ func checkPrefix(words []string, offsets []int) error {
 	if name = strings.ToUpper(name); name != "TZ" && name != "CRON_TZ" {
 		return cronError("SYN1204", offsets[0], len(words[0]), fmt.Sprintf("%s is not part of a cron", quote(words[0])), "five fields, like \"0 2 * * *\"")
 	}
-	return cronError("SYN1204", offsets[0], len(words[0]), "put the zone in timezone: "+short(zone), "timezone: "+short(zone))
+	return cronError("SYN1204", offsets[0], len(words[0]), strings.TrimSpace("put the zone in timezone: "+short(zone)), "remove "+short(words[0]))
 }
 
 func macros() []string {
@@ -181,9 +181,9 @@ func expandMacro(words []string, offsets []int) (string, error) {
 		}
 		return "", cronError("SYN1204", at, len(name), "@every is not a macro; "+known, hint)
 	case "@reboot":
-		return "", cronError("SYN1204", at, len(name), "@reboot is not a macro: a scheduler has no boot; "+known, "")
+		return "", cronError("SYN1204", at, len(name), "@reboot is not a macro: a scheduler has no boot; "+known, `a time, like "0 2 * * *"`)
 	default:
-		hint := ""
+		hint := `one of them, or five fields like "0 2 * * *"`
 		if near := nearest(strings.ToLower(name), macros(), 2); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}

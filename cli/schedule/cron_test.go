@@ -91,7 +91,7 @@ func TestRefusedCrons(t *testing.T) {
 		{"0 2 * * \xff", "SYN1203", 8, 1, "UTF-8", ""},
 		{"0 2 * * \u202eMON", "SYN1203", 8, 1, "U+202E", ""},
 
-		{"TZ=UTC 0 2 * * *", "SYN1204", 0, 6, "put the zone in timezone: UTC", "timezone: UTC"},
+		{"TZ=UTC 0 2 * * *", "SYN1204", 0, 6, "put the zone in timezone: UTC", "remove TZ=UTC"},
 		{"CRON_TZ=Europe/Rome 0 2 * * *", "SYN1204", 0, 19, "put the zone in timezone: Europe/Rome", ""},
 		{"TZ=UTC", "SYN1204", 0, 6, "timezone", ""},
 		{"TZ=", "SYN1204", 0, 3, "timezone", ""},
@@ -133,6 +133,9 @@ func TestRefusedCrons(t *testing.T) {
 		if e.Code != c.code || e.Offset != c.at || e.Len != c.length || e.Field != "cron" || !strings.Contains(e.Message, c.message) || !strings.Contains(e.Hint, c.hint) {
 			t.Errorf("New(%.40q):\n got %s %s+%d,%d %q → %q\nwant %s cron+%d,%d …%q… → …%q…",
 				c.cron, e.Code, e.Field, e.Offset, e.Len, e.Message, e.Hint, c.code, c.at, c.length, c.message, c.hint)
+		}
+		if e.Hint == "" {
+			t.Errorf("New(%.40q): no hint beside %q", c.cron, e.Message)
 		}
 		for _, word := range []string{"invalid", "illegal", "failed to"} {
 			if strings.Contains(e.Error(), word) {
@@ -211,9 +214,8 @@ func TestLeapDaysOver2100(t *testing.T) {
 	if tick, ok := s.Prev(instant(t, "2104-02-28T00:00:00Z")); !ok || tick.Local != "2096-02-29T00:00" {
 		t.Errorf("before 2104: %v %v, want 2096", tick, ok)
 	}
-	s = must(t, schedule.Spec{Cron: "0 0 */29,29 2 */7", Zone: "America/New_York"}) // Sundays that are the 29th, or the 1st, or the 30th
-	s2 := must(t, schedule.Spec{Cron: "0 0 29 2 */7"})
-	if tick, ok := s2.Next(instant(t, "2088-03-01T00:00:00Z")); !ok || tick.Local != "2128-02-29T00:00" {
+	s = must(t, schedule.Spec{Cron: "0 0 29 2 */7"}) // Sundays
+	if tick, ok := s.Next(instant(t, "2088-03-01T00:00:00Z")); !ok || tick.Local != "2128-02-29T00:00" {
 		t.Errorf("Sunday 29 February after 2088: %v %v, want 2128", tick, ok)
 	}
 	if _, ok := s.Next(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)); ok {
@@ -224,13 +226,11 @@ func TestLeapDaysOver2100(t *testing.T) {
 // A gap that holds every candidate for ever: the search must end.
 func TestNeverFiringForEver(t *testing.T) {
 	s := must(t, schedule.Spec{Cron: "30 2 * 3 SUNL", Zone: "Europe/Vienna", Gap: schedule.GapSkip})
-	start := time.Now()
-	if tick, ok := s.Next(instant(t, "2027-01-01T00:00:00Z")); ok {
-		t.Errorf("fires at %v", tick)
-	}
-	if d := time.Since(start); d > 100*time.Millisecond {
-		t.Errorf("took %v", d)
-	}
+	quick(t, 100*time.Millisecond, func() {
+		if tick, ok := s.Next(instant(t, "2027-01-01T00:00:00Z")); ok {
+			t.Errorf("fires at %v", tick)
+		}
+	})
 	lines := s.Explain(instant(t, "2027-01-01T00:00:00Z"), 1)
 	if len(lines) != 1 || lines[0].Fires || lines[0].Text != "does not exist → does not fire (dst.gap: skip)" {
 		t.Errorf("Explain = %+v", lines)
@@ -261,7 +261,7 @@ func TestKindsAndFieldsWithoutEffect(t *testing.T) {
 	} {
 		_, err := schedule.New(c.spec)
 		e, ok := errors.AsType[*schedule.Error](err)
-		if !ok || e.Code != c.code || e.Field != c.field || !strings.Contains(e.Message, c.message) {
+		if !ok || e.Code != c.code || e.Field != c.field || !strings.Contains(e.Message, c.message) || e.Hint == "" {
 			t.Errorf("New(%+v) = %+v, want %s %s …%s…", c.spec, err, c.code, c.field, c.message)
 		}
 	}

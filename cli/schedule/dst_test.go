@@ -289,3 +289,22 @@ func TestChangesAreFurtherApartThanTheyAreLong(t *testing.T) {
 		}
 	}
 }
+
+// quick fails the test if a function takes longer than a limit three times in
+// a row: once may be the machine.
+func quick(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, limit time.Duration, f func(),
+) {
+	t.Helper()
+	best := time.Duration(1 << 62)
+	for range 3 {
+		start := time.Now()
+		f()
+		if best = min(best, time.Since(start)); best <= limit {
+			return
+		}
+	}
+	t.Errorf("took %v, want less than %v", best, limit)
+}

@@ -89,12 +89,12 @@ type listTicks []time.Time
 
 func (s *Schedule) initList() error {
 	if n := len(s.spec.At); n > MaxInstants {
-		return &Error{Code: "SYN1203", Field: "at", Message: fmt.Sprintf("at has %d instants; %d at most", n, MaxInstants)}
+		return &Error{Code: "SYN1203", Field: "at", Message: fmt.Sprintf("at has %d instants; %d at most", n, MaxInstants), Hint: "several schedules, or a cron"}
 	}
 	list := make(listTicks, 0, len(s.spec.At))
 	for _, t := range s.spec.At {
 		if u := t.Unix(); u < minInstant || u > maxInstant {
-			return &Error{Code: "SYN1203", Field: "at", Message: fmt.Sprintf("year %d is not between 1 and 9999", t.UTC().Year())}
+			return &Error{Code: "SYN1203", Field: "at", Message: fmt.Sprintf("year %d is not between 1 and 9999", t.UTC().Year()), Hint: "a year from 1 to 9999"}
 		}
 		list = append(list, t.UTC())
 	}

@@ -21,7 +21,7 @@ func ParseInstant(text string, loc *time.Location) (time.Time, error) {
 		return bad(fmt.Sprintf("%s is not an instant", quote(text)), form)
 	}
 	if year < 1 || month < 1 || month > 12 || dom < 1 || dom > monthLen(year, month) {
-		return bad(fmt.Sprintf("the date %s does not exist", short(text[:10])), "")
+		return bad(fmt.Sprintf("the date %s does not exist", short(text[:10])), form)
 	}
 	var h, m, s int
 	var nanos int64

@@ -160,7 +160,7 @@ func checkKind(spec Spec) error {
 		if len(kinds) > 0 {
 			found = strings.Join(kinds, " and ")
 		}
-		return &Error{Code: "SYN1201", Field: "schedule", Message: "a schedule has one of cron, every, at; found " + found}
+		return &Error{Code: "SYN1201", Field: "schedule", Message: "a schedule has one of cron, every, at; found " + found, Hint: "keep one"}
 	}
 	if !spec.Anchor.IsZero() && spec.Every == 0 {
 		return &Error{Code: "SYN1209", Field: "anchor", Message: "anchor is for every", Hint: "remove anchor"}
@@ -168,12 +168,12 @@ func checkKind(spec Spec) error {
 	switch spec.Gap {
 	case "", GapNext, GapSkip:
 	default:
-		return &Error{Code: "SYN1009", Field: "dst", Message: fmt.Sprintf("dst.gap is next or skip, found %s", quote(string(spec.Gap)))}
+		return &Error{Code: "SYN1009", Field: "dst", Message: fmt.Sprintf("dst.gap is next or skip, found %s", quote(string(spec.Gap))), Hint: "next"}
 	}
 	switch spec.Overlap {
 	case "", OverlapFirst, OverlapSecond, OverlapBoth:
 	default:
-		return &Error{Code: "SYN1009", Field: "dst", Message: fmt.Sprintf("dst.overlap is first, second or both, found %s", quote(string(spec.Overlap)))}
+		return &Error{Code: "SYN1009", Field: "dst", Message: fmt.Sprintf("dst.overlap is first, second or both, found %s", quote(string(spec.Overlap))), Hint: "first"}
 	}
 	if spec.Cron == "" && spec.setsDST() {
 		return &Error{

@@ -93,7 +93,7 @@ func LoadZone(name string) (*time.Location, error) {
 	if name != "UTC" && name != "Etc/UTC" {
 		var err error
 		if loc, err = time.LoadLocationFromTZData(name, []byte(data)); err != nil {
-			return nil, fmt.Errorf("load zone %s: %w", name, err)
+			return nil, &Error{Code: "SYN1207", Field: "timezone", Message: fmt.Sprintf("time zone %s: %v", name, err), Hint: "report it: the embedded data is damaged"}
 		}
 	}
 	kept, _ := locations.LoadOrStore(name, loc)
