@@ -244,14 +244,14 @@ const heldTasks = `-- name: HeldTasks :many
 SELECT t.number
 FROM task AS t
 WHERE t.run_id = $1
-  AND t.state = 'waiting'
+  AND t.state IN ('waiting', 'ready')
   AND t.reason = 'max_parallel'
-  AND t.items IS NULL
 ORDER BY t.number
 LIMIT $2::int
 `
 
-// HeldTasks gives tasks and items of a run that only max_parallel holds back, in order.
+// HeldTasks gives tasks and items of a run that only max_parallel holds back, in order; of a fan-out
+// whose next items it holds back, the fan-out's own row.
 func (q *Queries) HeldTasks(ctx context.Context, runID int64, batch int32) ([]int32, error) {
 	rows, err := q.db.Query(ctx, heldTasks, runID, batch)
 	if err != nil {
@@ -1088,7 +1088,7 @@ func (q *Queries) RunFacts(ctx context.Context, ids []int64) ([]RunFactsRow, err
 
 const runTasks = `-- name: RunTasks :many
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
-    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR t.wake_at <= now()))
+    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = t.run_id AND w.number = t.number))::boolean AS stranded

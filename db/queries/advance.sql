@@ -61,14 +61,14 @@ FROM (
 ) AS a
 GROUP BY a.run_id;
 
--- HeldTasks gives tasks and items of a run that only max_parallel holds back, in order.
+-- HeldTasks gives tasks and items of a run that only max_parallel holds back, in order; of a fan-out
+-- whose next items it holds back, the fan-out's own row.
 -- name: HeldTasks :many
 SELECT t.number
 FROM task AS t
 WHERE t.run_id = @run_id
-  AND t.state = 'waiting'
+  AND t.state IN ('waiting', 'ready')
   AND t.reason = 'max_parallel'
-  AND t.items IS NULL
 ORDER BY t.number
 LIMIT @batch::int;
 
@@ -269,7 +269,7 @@ ORDER BY g.number;
 -- what ought to be in a queue or alive, or whose back-off is over, and has no row that says so.
 -- name: RunTasks :many
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
-    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR t.wake_at <= now()))
+    (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = t.run_id AND w.number = t.number))::boolean AS stranded

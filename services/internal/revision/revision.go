@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -52,20 +51,12 @@ func (r *Revision) Schedule(id string) (*schedule.Schedule, *pipeline.Schedule, 
 	if s, ok := r.schedules.Load(id); ok {
 		return s.(*schedule.Schedule), &list[i], nil
 	}
-	s, err := schedule.New(spec(list[i]))
+	s, err := schedule.New(list[i].Spec())
 	if err != nil {
 		return nil, nil, err
 	}
 	r.schedules.Store(id, s)
 	return s, &list[i], nil
-}
-
-// spec is an entry of the file in the words of package schedule.
-func spec(s pipeline.Schedule) schedule.Spec {
-	return schedule.Spec{
-		Cron: s.Cron, Every: time.Duration(s.Every), At: s.At, Anchor: s.Anchor, Zone: s.Timezone,
-		Gap: schedule.Gap(s.Gap), Overlap: schedule.Overlap(s.Overlap),
-	}
 }
 
 // A Cache holds the revisions that were used last. It is safe for concurrent
