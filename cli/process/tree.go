@@ -33,8 +33,18 @@ func (t *tree) terminate(pid int) {
 		}
 		return
 	}
-	for _, f := range scan(func(f proc) bool { return f.session == pid || f.marked(t.mark) }) {
+	for _, f := range scan(t.member(pid)) {
 		rest(f.pid)
+	}
+}
+
+// member tells which processes belong to the tree beside its main process,
+// dead or alive. None of them is older than that, which spares most of the
+// work of looking at their environment.
+func (t *tree) member(pid int) func(proc) bool {
+	since := startOf(pid)
+	return func(f proc) bool {
+		return f.pid != pid && f.start >= since && (f.session == pid || f.marked(t.mark))
 	}
 }
 
@@ -56,9 +66,7 @@ func (t *tree) sweep(pid int) int {
 	if t.cgroup != nil {
 		return 0
 	}
-	_, left := killMatching(func(f proc) bool {
-		return f.pid != pid && (f.session == pid || f.marked(t.mark))
-	})
+	_, left := killMatching(t.member(pid))
 	return left
 }
 
