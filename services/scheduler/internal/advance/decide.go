@@ -242,6 +242,9 @@ func loadTasks(ctx context.Context, q *db.Queries, subjects []*subject) error {
 	return nil
 }
 
+// maxCollected is how much of outputs may be collected from one fan-out.
+const maxCollected = 16 << 20
+
 // loadOutputs reads the outputs that decisions ask for: of a fan-out, lists
 // with a place for every item that succeeded.
 func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error {
@@ -271,7 +274,20 @@ func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error 
 	if err != nil {
 		return fmt.Errorf("read outputs: %w", err)
 	}
+	size := map[int64]map[int]int{} // bytes collected, by run and ordinal
 	for _, row := range rows {
+		s := byRun[row.RunID]
+		ordinal, index := flow.Split(int(row.Number))
+		if size[row.RunID] == nil {
+			size[row.RunID] = map[int]int{}
+		}
+		if size[row.RunID][ordinal] += len(row.Outputs); size[row.RunID][ordinal] > maxCollected {
+			if s.in.TooLarge == nil {
+				s.in.TooLarge = map[int]bool{}
+			}
+			s.in.TooLarge[ordinal] = true
+			continue
+		}
 		values := map[string]any{}
 		if row.Outputs != nil {
 			v, err := expr.FromJSON(row.Outputs)
@@ -280,8 +296,6 @@ func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error 
 			}
 			values, _ = v.(map[string]any)
 		}
-		s := byRun[row.RunID]
-		ordinal, index := flow.Split(int(row.Number))
 		if index < 0 {
 			s.in.Outputs[ordinal] = values
 			continue
