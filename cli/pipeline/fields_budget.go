@@ -15,7 +15,7 @@ import (
 const maxDelays = 7 * day
 
 func retryFields() object[Retry] {
-	return object[Retry]{what: "retry", foreign: map[string]string{"on": "when", "max": "limit", "count": "limit", "attempts": "limit"}, fields: []field[Retry]{
+	return object[Retry]{what: "retry", foreign: map[string]string{"max": "limit", "count": "limit", "attempts": "limit"}, fields: []field[Retry]{
 		is("limit", integer(0, 20), func(r *Retry) *int { return &r.Limit }, "Extra attempts. Default 0."),
 		is("delay", lengthOf(0, maxDelays), func(r *Retry) *Duration { return &r.Delay }, "Before the second attempt. Default 10s."),
 		is("backoff", decimal(1, 10), func(r *Retry) *float64 { return &r.Backoff }, "Factor for each further delay. Default 2."),

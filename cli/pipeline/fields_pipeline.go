@@ -264,10 +264,9 @@ var (
 func (d *document) credential(key *yaml.Node, v value) {
 	plainWord := v.Value != "" && !expr.Contains(v.Value) && !strings.ContainsAny(v.Value[:1], "/.~") && !strings.Contains(v.Value, "://")
 	if credentialValue.MatchString(v.Value) || plainWord && len(v.Value) >= 4 && credentialName.MatchString(key.Value) {
-		s := d.at(v.Node)
-		d.warn(spot{s.line, s.col, 1}, codeCredential, v.name+" looks like a credential", "secrets: {"+key.Value+": NAME}")
+		d.warn(d.at(v.Node), codeCredential, v.name+" looks like a credential", "secrets: {"+key.Value+": NAME}")
 	}
 }
 
-// codeCredential marks problems whose line of the file is not to be shown.
+// codeCredential marks problems whose place in the file is not to be shown.
 const codeCredential = "SYN1105"

@@ -129,7 +129,7 @@ func (d *document) refuse(n *yaml.Node, clean *bool) {
 		bad(spot{d.first + n.Line - 1, n.Column, utf8.RuneCountInString(d.word(n))}, "SYN1004", "anchors are not supported", "repeat the value, or use defaults:")
 	case first == '!':
 		written := d.word(n)
-		bad(spot{d.first + n.Line - 1, n.Column, utf8.RuneCountInString(written)}, "SYN1004", tagMessage(written), tagHint(written, d.rest(n)))
+		bad(spot{d.first + n.Line - 1, n.Column, utf8.RuneCountInString(written)}, "SYN1004", tagMessage(written), tagHint(written, d.lead(n), inFlow(d.before(n), d.rest(n))))
 	}
 	if n.Kind == yaml.ScalarNode {
 		for i, r := range []rune(n.Value) {
@@ -179,14 +179,41 @@ func tagMessage(written string) string {
 	return `a value that begins with "!" is a YAML tag`
 }
 
-func tagHint(written, rest string) string {
+// tagHint says what to write instead; lead is the key before the value.
+func tagHint(written, lead, rest string) string {
 	if strings.HasPrefix(written, "!!") || strings.HasPrefix(written, "!<") {
 		return "quote the value"
 	}
-	if strings.ContainsAny(rest, `"\`) {
-		return "quote it: '" + clip(rest, 60) + "'"
+	return lead + quoteFor("!"+strings.TrimLeft(rest[1:], " \t"))
+}
+
+// lead is the key that stands before a node on its line, with its colon.
+func (d *document) lead(n *yaml.Node) string {
+	return leadOf(d.before(n))
+}
+
+func (d *document) before(n *yaml.Node) string {
+	line := d.line(n.Line)
+	return line[:len(line)-len(d.after(n.Line, n.Column))]
+}
+
+// inFlow cuts what stands behind a value in {…} or […].
+func inFlow(before, rest string) string {
+	if strings.ContainsAny(before, "{[") {
+		if i := strings.IndexAny(rest, ",]}"); i > 0 {
+			return strings.TrimRight(rest[:i], " \t")
+		}
 	}
-	return `quote it: "` + clip(rest, 60) + `"`
+	return rest
+}
+
+func leadOf(before string) string {
+	before = before[strings.LastIndexAny(before, "{[,")+1:]
+	before = strings.TrimLeft(before, " \t-")
+	if len(before) > 60 || !strings.HasSuffix(strings.TrimRight(before, " "), ":") {
+		return ""
+	}
+	return before
 }
 
 // line gives a line of the chunk by a node's own count.

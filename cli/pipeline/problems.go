@@ -159,7 +159,7 @@ func (ps Problems) Text(files []File, color bool) string {
 	for _, p := range ps.List {
 		width = max(width, utf8.RuneCountInString(place(p)))
 	}
-	lines := excerpts(files)
+	lines := ps.excerpts(files)
 	var b strings.Builder
 	for _, p := range ps.List {
 		severity := paint(red, "error  ")
@@ -210,23 +210,32 @@ func showFile(name string) string {
 	return show(clip(name, 200))
 }
 
-// excerpts gives the line that a problem is in, "" if it is not to be had.
-func excerpts(files []File) func(Problem) string {
+// excerpts gives the line that a problem is in, "" if it is not to be had. What
+// looks like a credential is not in it.
+func (ps Problems) excerpts(files []File) func(Problem) string {
 	split := map[string][]string{}
-	return func(p Problem) string {
-		lines, ok := split[p.File]
-		if !ok {
-			for _, f := range files {
-				if f.Name == p.File {
-					lines = splitLines(string(f.Text))
-				}
+	for _, f := range files {
+		split[f.Name] = nil
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(ps.List, func(p Problem) bool { return p.File == f.Name }) {
+			split[f.Name] = splitLines(strings.TrimPrefix(string(f.Text), "\ufeff"))
+		}
+	}
+	for _, p := range ps.List {
+		if lines := split[p.File]; p.Code == codeCredential && p.Line <= len(lines) {
+			r := []rune(lines[p.Line-1])
+			for i := max(p.Col-1, 0); i < min(p.Col-1+p.Len, len(r)); i++ {
+				r[i] = '•'
 			}
-			split[p.File] = lines
+			lines[p.Line-1] = string(r)
 		}
-		if p.Line < 1 || p.Line > len(lines) {
-			return ""
+	}
+	return func(p Problem) string {
+		if lines := split[p.File]; p.Line >= 1 && p.Line <= len(lines) {
+			return lines[p.Line-1]
 		}
-		return strings.TrimPrefix(lines[p.Line-1], "\ufeff")
+		return ""
 	}
 }
 

@@ -60,7 +60,12 @@ type scanner struct {
 
 	flow  []open // brackets that are open
 	quote *open  // the quote that is open
-	block int    // > 0: inside a block scalar whose parent has this indent + 1
+	// block > 0: inside a block scalar, whose lines are indented by as much;
+	// before it has begun, by at least as much.
+	block, parent int
+	begun         bool
+
+	indents []int // of the lines with keys that are open
 }
 
 type open struct {
@@ -105,7 +110,14 @@ func (s *scanner) line(no int, r []rune) {
 			return
 		}
 		if s.block > 0 {
+			if !s.begun && i >= s.block {
+				s.block, s.parent, s.begun = i, s.block, true
+			}
 			if i >= s.block {
+				return
+			}
+			if s.begun && i >= s.parent {
+				s.find(no, i, len(r)-i, "SYN1001", "YAML: this line of a block is indented less than its first", "")
 				return
 			}
 			s.block = 0
@@ -117,8 +129,40 @@ func (s *scanner) line(no int, r []rune) {
 		if i == 0 && marker(string(r), "---") {
 			i = 3
 		}
+		if len(s.flow) == 0 && r[i] != '#' && keyLine.MatchString(string(r[i:min(len(r), i+200)])) {
+			s.indent(no, r, i)
+		}
 	}
 	s.tokens(no, r, i)
+}
+
+var keyLine = regexp.MustCompile(`^(- +)*("[^"]*"|'[^']*'|[^\s#&*!|>'"%@{}\[\]-][^#]*?):( |$)|^-( |$)`)
+
+// indent follows the indents of lines with keys; one that goes back to none of
+// those above is a mistake.
+func (s *scanner) indent(no int, r []rune, i int) {
+	popped := false
+	for len(s.indents) > 0 && s.indents[len(s.indents)-1] > i {
+		s.indents = s.indents[:len(s.indents)-1]
+		popped = true
+	}
+	if popped && (len(s.indents) == 0 || s.indents[len(s.indents)-1] != i) {
+		s.find(no, i, len(r)-i, "SYN1001", "YAML: the indent fits none of the lines above", "")
+		return
+	}
+	for {
+		if len(s.indents) == 0 || s.indents[len(s.indents)-1] < i {
+			s.indents = append(s.indents, i)
+		}
+		if i+1 >= len(r) || r[i] != '-' || r[i+1] != ' ' {
+			return
+		}
+		for i++; i < len(r) && r[i] == ' '; i++ {
+		}
+		if i >= len(r) || len(s.indents) > 100 {
+			return
+		}
+	}
 }
 
 // tokens reads the rest of a line.
@@ -153,6 +197,7 @@ func (s *scanner) tokens(no int, r []rune, i int) {
 				s.find(no, i, 1, "SYN1003", fmt.Sprintf("nested deeper than %d levels", s.d.p.limits.Depth), "")
 			}
 			i++
+			value = false
 		case c == ']' || c == '}':
 			if n := len(s.flow); n == 0 || (s.flow[n-1].mark == '[') != (c == ']') {
 				s.find(no, i, 1, "SYN1001", fmt.Sprintf("YAML: %q closes nothing", c), "")
@@ -160,7 +205,7 @@ func (s *scanner) tokens(no int, r []rune, i int) {
 				s.flow = s.flow[:n-1]
 			}
 			i++
-			value = value || len(s.flow) > 0
+			value = true
 		case len(s.flow) > 0 && (c == ',' || c == ':' && !value):
 			value = false
 			i++
@@ -173,7 +218,7 @@ func (s *scanner) tokens(no int, r []rune, i int) {
 				s.find(no, i-1, 1, "SYN1003", fmt.Sprintf("nested deeper than %d levels", s.d.p.limits.Depth), "")
 			}
 		case (c == '|' || c == '>') && len(s.flow) == 0:
-			s.block = indent + 1
+			s.block, s.begun = indent+1, false
 			if header.MatchString(string(r[i:])) {
 				return
 			}
@@ -198,7 +243,7 @@ func (s *scanner) closeQuote(no int, r []rune, i int) int {
 		switch {
 		case r[i] == '\\' && s.quote.mark == '"':
 			if i+1 < len(r) && !goodEscape(string(r[i+1:])) {
-				s.find(no, i, 2, "SYN1001", fmt.Sprintf("YAML: %q is no escape in a quoted value", string(r[i:i+2])), "write the character itself, or use single quotes")
+				s.find(no, i, 2, "SYN1001", "YAML: "+string(r[i:i+2])+" is no escape in a quoted value", "write the character itself, or use single quotes")
 				return -1
 			}
 			i++
@@ -267,10 +312,9 @@ func (s *scanner) indicator(no int, r []rune, i int) {
 	case c == '*' && anchorName.MatchString(word) && word == rest:
 		s.find(no, i, length, "SYN1004", "aliases are not supported", "repeat the value, or use defaults:")
 	case c == '!':
-		s.find(no, i, length, "SYN1004", tagMessage(word), tagHint(word, rest))
+		s.find(no, i, length, "SYN1004", tagMessage(word), tagHint(word, leadOf(string(r[:i])), rest))
 	default:
-		key := strings.TrimLeft(string(r[:i]), " -")
-		s.find(no, i, utf8.RuneCountInString(rest), "SYN1001", fmt.Sprintf("YAML: a value may not begin with %q unless quoted", string(c)), clip(key, 60)+quoteFor(rest))
+		s.find(no, i, utf8.RuneCountInString(rest), "SYN1001", fmt.Sprintf("YAML: a value may not begin with %q unless quoted", string(c)), leadOf(string(r[:i]))+quoteFor(rest))
 	}
 }
 

@@ -112,9 +112,11 @@ func keyHint(key string, known []string, foreign map[string]string) string {
 	if hint := didYouMean(key, known); hint != "" {
 		return hint
 	}
-	word, ok := foreign[key]
+	words := maps.Clone(foreignAny)
+	maps.Copy(words, foreign)
+	word, ok := words[key]
 	if !ok {
-		word, ok = foreignAny[key]
+		word, ok = words[nearest(key, sortedKeys(words))]
 	}
 	first, _, _ := strings.Cut(word, ":")
 	first, _, _ = strings.Cut(first, ".")

@@ -127,6 +127,10 @@ func (d *document) notBuilt(key *yaml.Node, name, feature string) {
 }
 
 func (d *document) unknownKey(key *yaml.Node, in string, known []string, foreign map[string]string) {
+	if in == "retry" && key.Value == "on" { // true to YAML 1.1, hence the other name
+		d.fail(d.at(key), "SYN1410", `retry has no key "on"`, "when")
+		return
+	}
 	d.fail(d.at(key), "SYN1006", fmt.Sprintf("unknown key %s%s", show(key.Value), inside(in)), keyHint(key.Value, known, foreign))
 }
 
