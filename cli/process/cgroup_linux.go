@@ -136,11 +136,17 @@ func (c *Cgroup) remove() int {
 
 // oomKills tells how many processes the kernel killed for the cgroup's memory.
 func (c *Cgroup) oomKills() int {
-	b, err := os.ReadFile(filepath.Join(c.path, "memory.events"))
-	if err != nil {
-		return 0
-	}
-	return eventCount(string(b), "oom_kill")
+	var buf [512]byte
+	n := readOnce(filepath.Join(c.path, "memory.events"), buf[:])
+	return eventCount(string(buf[:n]), "oom_kill")
+}
+
+// peak returns the most memory that the cgroup took, 0 if nobody counts.
+func (c *Cgroup) peak() int64 {
+	var buf [32]byte
+	n := readOnce(filepath.Join(c.path, "memory.peak"), buf[:])
+	peak, _ := strconv.ParseInt(string(bytes.TrimSpace(buf[:n])), 10, 64)
+	return peak
 }
 
 // eventCount reads one line of a file of "key value" lines.

@@ -155,6 +155,7 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 					Env: []string{"PATH=/bin:/usr/bin", "SYN_DIR=" + a.Dir},
 				}
 				if i%7 == 0 {
+					c.Argv = []string{"sleep", "7011"}
 					c.Timeout, c.Grace = 10*time.Millisecond, time.Second
 				}
 				r := Run(t.Context(), c)
@@ -205,5 +206,39 @@ func TestWaitingTakesNoThreads(t *testing.T) {
 	}
 	for _, p := range running {
 		p.Wait()
+	}
+}
+
+func TestMemoryIsTheCommandsOwn(t *testing.T) {
+	run := func(argv ...string) Result {
+		return Run(t.Context(), Command{Argv: argv, Env: []string{"PATH=/bin:/usr/bin"}, Dir: "/"})
+	}
+	if r := run("true"); r.MaxRSS > 8<<20 {
+		t.Errorf("true took %d MiB: that is the caller's", r.MaxRSS>>20)
+	}
+	if r := run("dd", "if=/dev/zero", "of=/dev/null", "bs=150M", "count=1"); r.MaxRSS < 150<<20 || r.MaxRSS > 200<<20 {
+		t.Errorf("dd took %d MiB, want about 150", r.MaxRSS>>20)
+	}
+}
+
+func TestCgroupThatTakesNoChildren(t *testing.T) {
+	base, err := findCgroups()
+	if err != nil {
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	dir := t.TempDir()
+	c := testCgroup(t, base)
+	bad, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Close(c.fd)
+	c.fd = bad
+	r := Run(t.Context(), Command{
+		Argv: Shell("sh", "setsid sleep 7012 >/dev/null 2>&1 & sleep 0.1"), Dir: dir, Cgroup: c,
+		Env: []string{"PATH=/bin:/usr/bin", "SYN_DIR=" + dir},
+	})
+	if left := alive(dir); r.State != Succeeded || len(left) > 0 {
+		t.Errorf("%+v, alive: %v", r, left)
 	}
 }

@@ -200,7 +200,7 @@ func (l *loop) run() {
 		l.drain(time.Now().Add(lateOutput), false)
 	}
 	if c := p.tree.cgroup; c != nil {
-		end.oom = c.oomKills() > 0
+		end.oom, end.peak = c.oomKills() > 0, c.peak()
 	}
 	var err error
 	for {

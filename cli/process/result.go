@@ -49,7 +49,11 @@ type Result struct {
 	EndedAt   time.Time     // when the main process ended
 	Ran       time.Duration // by the monotonic clock
 	CPU       time.Duration // user and system time of the main process and what it waited for
-	MaxRSS    int64         // bytes
+	// MaxRSS is the most memory, in bytes, that the tree (in a cgroup that
+	// counts it) or one process of it took; 0 if that is not known. A child
+	// starts with what its parent took counted as its own, so a small command
+	// of a large caller is not known.
+	MaxRSS int64
 
 	// Late says that output was still open a second after the end: what came
 	// afterwards is not kept.
@@ -76,6 +80,7 @@ type ended struct {
 	cause  Cause // of the stop that came before, or 0
 	killed bool  // our KILL came before the end
 	oom    bool  // the kernel killed one of the tree for its memory
+	peak   int64 // of the cgroup's memory, if it is counted
 }
 
 // resultOf makes a result of it.
@@ -85,7 +90,11 @@ func (p *Process) resultOf(e ended) Result {
 		EndedAt:   e.at,
 		Ran:       e.at.Sub(p.started),
 		CPU:       time.Duration(e.usage.Utime.Nano() + e.usage.Stime.Nano()),
-		MaxRSS:    int64(e.usage.Maxrss) * maxrssUnit,
+		MaxRSS:    e.peak,
+	}
+	var own syscall.Rusage
+	if r.MaxRSS == 0 && syscall.Getrusage(syscall.RUSAGE_SELF, &own) == nil && e.usage.Maxrss > own.Maxrss {
+		r.MaxRSS = int64(e.usage.Maxrss) * maxrssUnit
 	}
 	if e.status.Exited() {
 		r.ExitCode = new(e.status.ExitStatus())

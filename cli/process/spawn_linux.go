@@ -76,13 +76,23 @@ func (p *Process) start() error {
 	if c.Cgroup != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, c.Cgroup.fd
 	}
-	pid, err := syscall.ForkExec(path, c.Argv, &syscall.ProcAttr{
+	proc := &syscall.ProcAttr{
 		Dir:   c.Dir,
 		Env:   lastOnly(c.Env),
 		Files: []uintptr{uintptr(child[0]), uintptr(child[1]), uintptr(child[2])},
 		Sys:   attr,
-	})
+	}
 	p.started = time.Now()
+	pid, err := syscall.ForkExec(path, c.Argv, proc)
+	if err != nil && attr.UseCgroupFD {
+		// One error serves for the program and the cgroup. Some hosts let us
+		// make cgroups but not start a child in one: then go on without.
+		attr.UseCgroupFD = false
+		if pid, err = syscall.ForkExec(path, c.Argv, proc); err == nil {
+			c.Cgroup.remove()
+			p.tree.cgroup = nil
+		}
+	}
 	closeAll(child[1:])
 	if err != nil {
 		l.close()

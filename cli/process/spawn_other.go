@@ -38,13 +38,13 @@ func (p *Process) start() error {
 		}
 		defer write[s].Close()
 	}
+	p.started = time.Now()
 	pid, err := syscall.ForkExec(path, c.Argv, &syscall.ProcAttr{
 		Dir:   c.Dir,
 		Env:   lastOnly(c.Env),
 		Files: []uintptr{null.Fd(), write[Stdout].Fd(), write[Stderr].Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
-	p.started = time.Now()
 	if err != nil {
 		read[Stdout].Close()
 		read[Stderr].Close()
