@@ -515,13 +515,8 @@ func (s *step) turn() {
 
 // result is how the run stands: in finally, how tasks went.
 func (s *step) result() State {
-	switch {
-	case s.run.CancelRequested:
-		return Canceled
-	case s.run.Reason != "" && s.run.Reason != ReasonFinally:
-		return Failed
-	}
-	return Succeeded
+	state, _ := s.run.Standing()
+	return state
 }
 
 func (s *step) finish() {

@@ -224,7 +224,7 @@ func (s *step) runOutputs() (outputs map[string]any, err error, ok bool) {
 
 // vars are the contexts that an expression reads.
 func (s *step) vars(rd reads) expr.Vars {
-	v := expr.Vars{Names: make(map[string]any, len(rd.names)), Zone: s.g.zone(s.run.Zone)}
+	v := expr.Vars{Names: make(map[string]any, len(rd.names)), Zone: s.g.Zone(s.run.Zone)}
 	for _, name := range rd.names {
 		switch name {
 		case "params":
@@ -256,13 +256,27 @@ func orEmpty(m map[string]any) map[string]any {
 func (s *step) runContext() map[string]any {
 	m := s.run.Context()
 	if s.run.Phase == PhaseFinally || s.run.Unfinished == 0 {
-		m["result"] = string(s.result())
-		m["reason"] = s.run.Reason
-		if s.run.Reason == ReasonFinally {
-			m["reason"] = "" // what goes wrong beside a finally task is not its business
-		}
+		state, reason := s.run.Standing()
+		m["result"], m["reason"] = string(state), reason
 	}
 	return m
+}
+
+// Standing is how a run stands once its phase tasks is over: what finally and
+// outputs read as run.result and run.reason. What goes wrong beside a finally
+// task is not its business, so that nothing depends on who was faster.
+func (r *Run) Standing() (State, string) {
+	reason := r.Reason
+	if reason == ReasonFinally {
+		reason = ""
+	}
+	switch {
+	case r.CancelRequested:
+		return Canceled, reason
+	case reason != "":
+		return Failed, reason
+	}
+	return Succeeded, ""
 }
 
 // Context is what ${{ run }} reads of a run, without its result.
@@ -273,6 +287,10 @@ func (r *Run) Context() map[string]any {
 		"scheduled_at": r.ScheduledAt, "created_at": r.CreatedAt, "url": r.URL,
 	}
 }
+
+// IsTooLarge says that an expression failed because the outputs of a fan-out
+// are more than may be read.
+func IsTooLarge(err error) bool { return errors.Is(err, errOutputsTooLarge) }
 
 var errOutputsTooLarge = errors.New("the outputs of its items are more than 16 MiB together")
 
@@ -285,8 +303,8 @@ func (s *step) taskContext(o int) map[string]any {
 	return t.Value()
 }
 
-// zone finds the zone of a run.
-func (g *Graph) zone(name string) *time.Location {
+// Zone finds the zone that date() uses by a run's Zone.
+func (g *Graph) Zone(name string) *time.Location {
 	if name == "" {
 		name = g.p.Timezone
 	}
@@ -305,7 +323,7 @@ func (s *step) broken(r *row, field string, err error) {
 	reason, detail := ReasonExpression, field+": "+err.Error()
 	if n, ok := errors.AsType[tooMany](err); ok {
 		reason, detail = ReasonTooManyItems, n.Error()
-	} else if errors.Is(err, errOutputsTooLarge) {
+	} else if IsTooLarge(err) {
 		reason = ReasonOutputsTooLarge
 	}
 	s.foresee(r.Ordinal)

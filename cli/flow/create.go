@@ -69,11 +69,8 @@ func (e *CreateError) add(reason, param, message, hint string) {
 	e.Problems = append(e.Problems, Problem{param, message, hint})
 }
 
-// Limits of what a run is made with.
-const (
-	maxParams = 256 << 10 // bytes of JSON
-	maxGroup  = 200       // characters
-)
+// maxGroup is how many characters the name of a group may have.
+const maxGroup = 200
 
 // creation is what the making of a run evaluates.
 type creation struct {
@@ -129,7 +126,7 @@ func (g *Graph) Create(r Request) (Created, error) {
 	if r.Schedule != nil {
 		run.Zone = r.Schedule.Timezone
 	}
-	vars := expr.Vars{Zone: g.zone(run.Zone), Names: map[string]any{
+	vars := expr.Vars{Zone: g.Zone(run.Zone), Names: map[string]any{
 		"run": run.Context(), "vars": r.Vars,
 		"interval": map[string]any{"start": r.IntervalStart, "end": r.IntervalEnd},
 	}}
@@ -178,47 +175,34 @@ func (g *Graph) params(r Request, vars expr.Vars, bad *CreateError) map[string]a
 			given, _ = rendered.(map[string]any)
 		}
 	}
-	declared := make(map[string]bool, len(g.p.Params))
-	names := make([]string, len(g.p.Params))
-	for i, p := range g.p.Params {
-		declared[p.Name], names[i] = true, p.Name
+	for name, v := range r.Params {
+		given[name] = v
 	}
-	for _, name := range sortedKeys(r.Params) {
-		given[name] = r.Params[name]
+	out, wrong := g.p.CheckParams(given)
+	for _, w := range wrong {
+		bad.add(ReasonParams, w.Param, w.Message, w.Hint)
 	}
-	for _, name := range sortedKeys(given) {
-		if !declared[name] {
-			bad.add(ReasonParams, name, "unknown param "+quote(name), unknownHint(name, names))
-		}
-	}
-	out := make(map[string]any, len(names))
 	for _, p := range g.p.Params {
-		v := given[p.Name]
-		if v == nil {
-			d, ok := g.create.defaults[p.Name]
-			if !ok {
-				if p.Schema.Required {
-					bad.add(ReasonParams, p.Name, "param "+p.Name+" is missing", "it has no default")
-				}
-				continue
-			}
-			var err error
-			if v, err = d.eval(vars); err != nil {
-				bad.add(ReasonExpression, p.Name, "default of param "+p.Name+": "+err.Error(), "")
-				continue
-			}
-		}
-		checked, err := p.Schema.Check(v)
-		if err != nil {
-			bad.add(ReasonParams, p.Name, "param "+p.Name+": "+err.Error(), "")
+		d, ok := g.create.defaults[p.Name]
+		if !ok || given[p.Name] != nil {
 			continue
 		}
-		out[p.Name] = checked
+		v, err := d.eval(vars)
+		if err != nil {
+			bad.add(ReasonExpression, p.Name, "default of param "+p.Name+": "+err.Error(), "")
+			continue
+		}
+		if out[p.Name], err = p.Schema.Check(v); err != nil {
+			bad.add(ReasonParams, p.Name, "default of param "+p.Name+": "+err.Error(), "")
+		}
+	}
+	if len(bad.Problems) > 0 {
+		return nil
 	}
 	if data, err := expr.ToJSON(out); err != nil {
 		bad.add(ReasonParams, "", "params: "+err.Error(), "")
-	} else if len(data) > maxParams {
-		bad.add(ReasonParams, "", fmt.Sprintf("params are %d bytes together, 256 KiB at most", len(data)), "pass large data by address")
+	} else if len(data) > pipeline.MaxParamBytes {
+		bad.add(ReasonParams, "", fmt.Sprintf("the params have %d bytes together with their defaults, 256 KiB at most", len(data)), "pass large data by address")
 	}
 	return out
 }
@@ -234,64 +218,4 @@ func checkGroup(group string) error {
 		}
 	}
 	return nil
-}
-
-func quote(s string) string {
-	if len(s) > 64 {
-		s = strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return fmt.Sprintf("%q", s)
-}
-
-// unknownHint names what there is.
-func unknownHint(name string, known []string) string {
-	if best := nearest(name, known); best != "" {
-		return "did you mean " + quote(best) + "?"
-	}
-	if len(known) == 0 {
-		return "the pipeline has no params"
-	}
-	return "it has " + strings.Join(known[:min(len(known), 10)], ", ")
-}
-
-// nearest is the known name that a misspelt one is closest to, "" if none is.
-func nearest(name string, known []string) string {
-	if len(name) > 64 {
-		return ""
-	}
-	limit := 2
-	if len(name) <= 4 {
-		limit = 1
-	}
-	best, at := "", limit+1
-	for _, k := range known {
-		if d := distance(name, k); d < at {
-			best, at = k, d
-		}
-	}
-	return best
-}
-
-// distance counts insertions, removals, replacements and swaps of neighbors.
-func distance(a, b string) int {
-	older, old := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range old {
-		old[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(old[j+1]+1, row[j]+1, old[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], older[j-1]+1)
-			}
-		}
-		older, old = old, row
-	}
-	return old[len(b)]
 }

@@ -56,7 +56,7 @@ func TestCreateTellsAllProblems(t *testing.T) {
 	if !ok || bad.Reason != ReasonParams || len(bad.Problems) != 3 {
 		t.Fatalf("%v", err)
 	}
-	for _, part := range []string{`unknown param "regoin" → did you mean "region"?`, "param region is missing", "param n: 9 is above the maximum 5"} {
+	for _, part := range []string{`unknown param "regoin" → did you mean "region"?`, "param region has no value", "param n: 9 is above the maximum 5"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in %q", part, err)
 		}
