@@ -206,11 +206,17 @@ func (pg *installation) pid() int {
 		return 0
 	}
 	// The server's working directory is its data: that tells it from a stranger
-	// who got its number. Without /proc we believe the pid file, as Postgres does.
-	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
-		if want, err := filepath.EvalSymlinks(pg.data()); err == nil && cwd != want {
+	// who got its number, and from itself as a zombie, which has none. Without
+	// /proc we believe the pid file, as Postgres does.
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		if _, missing := os.Stat("/proc/self"); missing == nil && errors.Is(err, os.ErrNotExist) {
 			return 0
 		}
+		return pid
+	}
+	if want, err := filepath.EvalSymlinks(pg.data()); err == nil && cwd != want {
+		return 0
 	}
 	return pid
 }

@@ -64,7 +64,12 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("start postgres: directory %q: %w", c.Dir, errors.Join(err, errNoDir))
 	}
 	c.Dir = dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// The server's user, if it is not this one, must be able to get to the directory.
+	err = os.MkdirAll(filepath.Dir(dir), 0o711)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
 	lock, err := tryLock(filepath.Join(dir, "lock"))
@@ -104,6 +109,9 @@ func launch(ctx context.Context, c Config) (*Server, error) {
 	}
 	user, err := serverUser(ctx, bin)
 	if err != nil {
+		return nil, fmt.Errorf("start postgres: %w", err)
+	}
+	if err := user.reach(c.Dir); err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
 	pg := &installation{dir: c.Dir, bin: bin, user: user}

@@ -17,7 +17,7 @@ import (
 
 func TestDataIsFoundAgain(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	config := Config{Dir: dir, Fast: true, Database: "syn thesizer", Settings: map[string]string{"application_name": `it's`}}
 
 	s := start(t, config)
@@ -40,7 +40,7 @@ func TestDataIsFoundAgain(t *testing.T) {
 
 func TestOneDirectoryHasOneOwner(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	start(t, Config{Dir: dir, Fast: true})
 	_, err := Start(t.Context(), Config{Dir: dir, Fast: true})
 	if err == nil || !strings.Contains(err.Error(), "another running program") {
@@ -71,7 +71,7 @@ func TestStartAfterKill(t *testing.T) {
 	for name, kill := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			dir := tempDir(t)
 			s, err := Start(t.Context(), Config{Dir: dir, Fast: true})
 			if err != nil {
 				t.Fatal(err)
@@ -89,7 +89,7 @@ func TestStartAfterKill(t *testing.T) {
 
 func TestKilledInitdbIsRepeated(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	if err := os.MkdirAll(filepath.Join(dir, "data.new", "base"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestKilledInitdbIsRepeated(t *testing.T) {
 
 func TestSecretsStayPrivate(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	s := start(t, Config{Dir: dir, Fast: true})
 	for _, name := range []string{"password", "postgres.log", "lock", "data/synthesizer.conf"} {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -122,7 +122,7 @@ func TestSecretsStayPrivate(t *testing.T) {
 
 func TestDeepDirectoryNeedsNoSocket(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{Dir: filepath.Join(t.TempDir(), strings.Repeat("deep/", 20)), Fast: true})
+	s := start(t, Config{Dir: filepath.Join(tempDir(t), strings.Repeat("deep/", 20)), Fast: true})
 	if got := ask[string](t, s.URL, "SHOW unix_socket_directories"); got != "" {
 		t.Errorf("unix_socket_directories = %q, want none", got)
 	}
@@ -130,7 +130,7 @@ func TestDeepDirectoryNeedsNoSocket(t *testing.T) {
 
 func TestForeignDataIsNotTouched(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	version := filepath.Join(dir, "data", "PG_VERSION")
 	if err := os.MkdirAll(filepath.Dir(version), 0o700); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestNewestCandidateComesFirst(t *testing.T) {
 
 // The shared server is one for all, and ends by itself when all have left.
 func TestSharedServerStopsWhenIdle(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // not the one that the other packages use now
+	t.Setenv("TMPDIR", tempDir(t)) // not the one that the other packages use now
 	t.Setenv(EnvTestURL, "")
 	url, first, err := join(t.Context(), time.Second)
 	if err != nil {
@@ -221,13 +221,23 @@ func TestGivenServerIsUsed(t *testing.T) {
 }
 
 func TestOpenTemporaryDirectoryIsRefused(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("TMPDIR", tempDir(t))
 	if err := os.Mkdir(filepath.Join(os.TempDir(), "open"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := privateDir("open"); err == nil {
 		t.Error("privateDir took a directory that others can read")
 	}
+}
+
+// tempDir is a directory that the user of the server can enter.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func start(t *testing.T, c Config) *Server {

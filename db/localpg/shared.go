@@ -178,10 +178,11 @@ func simpleQuery(sql string) []byte {
 }
 
 // privateDir is a directory of this user under the temporary directory, where
-// anybody could have put one of that name first.
+// anybody could have put one of that name first. Others may pass through it: the
+// server may be one of them.
 func privateDir(name string) (string, error) {
 	dir := filepath.Join(os.TempDir(), name)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
 	info, err := os.Lstat(dir)
@@ -189,7 +190,7 @@ func privateDir(name string) (string, error) {
 		return "", err
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || info.Mode().Perm()&0o077 != 0 || !ok || int(owner.Uid) != os.Getuid() {
+	if !info.IsDir() || info.Mode().Perm()&0o066 != 0 || !ok || int(owner.Uid) != os.Getuid() {
 		return "", fmt.Errorf("%s is not a private directory of this user", dir)
 	}
 	return dir, nil

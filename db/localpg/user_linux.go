@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 )
 
@@ -63,4 +64,23 @@ func (a account) own(files ...string) error {
 		}
 	}
 	return nil
+}
+
+// reach makes sure that the account can get to dir, whose owner it becomes.
+func (a account) reach(dir string) error {
+	if a.uid == 0 {
+		return nil
+	}
+	for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
+		info, err := os.Stat(up)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("postgres refuses root, and this system lets root make no user namespace, so it would run as user %d, who may not enter %s: choose a directory elsewhere, such as below /var/lib", a.uid, up)
+		}
+		if up == filepath.Dir(up) {
+			return nil
+		}
+	}
 }
