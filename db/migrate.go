@@ -158,7 +158,7 @@ func remake(ctx context.Context, conn *sql.Conn) ([]string, error) {
 }
 
 func remakeOnce(ctx context.Context, conn *sql.Conn) ([]string, error) {
-	warnings, err := ensureRoles(ctx, conn)
+	warnings, err := ensureRoles(ctx, conn, serviceRoles)
 	if err != nil {
 		return nil, err
 	}
@@ -208,8 +208,8 @@ var serviceRoles = []string{"syn_api", "syn_scheduler", "syn_executor"}
 
 // ensureRoles makes the roles that are missing. Where it may not, everything
 // works with one URL for all services, and a warning says so.
-func ensureRoles(ctx context.Context, conn *sql.Conn) ([]string, error) {
-	for _, role := range serviceRoles {
+func ensureRoles(ctx context.Context, conn *sql.Conn, roles []string) ([]string, error) {
+	for _, role := range roles {
 		var there bool
 		if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = $1)", role).Scan(&there); err != nil {
 			return nil, err

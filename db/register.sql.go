@@ -112,10 +112,6 @@ WITH made AS (
     INSERT INTO pipeline_counter (pipeline_id)
     SELECT m.id
     FROM made AS m
-), noted AS (
-    INSERT INTO pipeline_stat (pipeline_id)
-    SELECT m.id
-    FROM made AS m
 ), grouped AS (
     INSERT INTO run_group (namespace, pipeline_id)
     SELECT m.namespace, m.id

@@ -36,6 +36,8 @@ BEGIN
             ('syn_api', 'DELETE ON pool'),
             -- Secrets go in and do not come out.
             ('syn_api', 'SELECT (namespace, name, version, created_at, created_by), INSERT, DELETE ON secret'),
+            -- The ledger: ticks that were still undecided when a schedule was changed.
+            ('syn_api', 'INSERT ON tick'),
             ('syn_api', 'INSERT ON wake, event, run, request_key'),
             ('syn_api', 'INSERT, UPDATE ON open_run'),
             ('syn_api', 'UPDATE (state, reason, ended_at, outputs, cancel_requested_at, canceled_by, cancel_reason) ON run'),
@@ -62,6 +64,7 @@ BEGIN
             ('syn_scheduler', 'INSERT, UPDATE, DELETE ON run, task, run_hour'),
             ('syn_scheduler', 'INSERT ON event'),
             ('syn_scheduler', 'DELETE ON log_chunk, request_key, revision'),
+            ('syn_scheduler', 'SELECT (expiry), DELETE ON session'),
             ('syn_scheduler', 'UPDATE (stopped_at), DELETE ON executor'),
             ('syn_scheduler', 'INSERT, UPDATE, DELETE ON remote_object'),
             ('syn_scheduler', 'UPDATE (tzdata_version) ON installation'),

@@ -6,7 +6,6 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -33,31 +32,6 @@ func exec(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
 	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
-}
-
-// queryText finds the queries and how many parameters each has.
-var (
-	queryConst = regexp.MustCompile("(?s)const \\w+ = `-- name: (\\w+) :(\\w+)\n(.*?)`")
-	parameter  = regexp.MustCompile(`\$(\d+)`)
-)
-
-func queries(t *testing.T) map[string]string {
-	t.Helper()
-	files, err := filepath.Glob("*.sql.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]string{}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range queryConst.FindAllStringSubmatch(string(text), -1) {
-			found[m[1]] = m[3]
-		}
-	}
-	return found
 }
 
 // usedBy finds the queries that a service's packages call.
@@ -100,19 +74,14 @@ func usedBy(t *testing.T, service string, queries map[string]string) []string {
 
 func TestRightsSufficeForEveryQueryOfAService(t *testing.T) {
 	t.Parallel()
-	all := queries(t)
+	all := dbtest.Queries()
 	conn := connect(t, dbtest.URL(t))
 	exec(t, conn, "SET plan_cache_mode = force_generic_plan")
 	for _, service := range services {
 		exec(t, conn, "SET ROLE syn_"+service)
 		for i, name := range usedBy(t, service, all) {
 			sql := all[name]
-			params := 0
-			for _, m := range parameter.FindAllStringSubmatch(sql, -1) {
-				var n int
-				_, _ = fmt.Sscan(m[1], &n)
-				params = max(params, n)
-			}
+			params := dbtest.Params(sql)
 			prepared := fmt.Sprintf("%s_%d", service, i)
 			exec(t, conn, "PREPARE "+prepared+" AS "+sql)
 			args := ""
@@ -142,7 +111,8 @@ func TestRightsEndWhereTheServiceEnds(t *testing.T) {
 			"INSERT INTO ready SELECT * FROM ready",
 			"INSERT INTO live SELECT * FROM live",
 			"UPDATE live SET lease_token = gen_random_uuid()",
-			"INSERT INTO tick SELECT * FROM tick",
+			"UPDATE tick SET state = 'run'",
+			"DELETE FROM tick",
 			"INSERT INTO attempt SELECT * FROM attempt",
 			"INSERT INTO log_chunk SELECT * FROM log_chunk",
 			"SELECT drop_runs('2021-01-01')",
@@ -151,7 +121,7 @@ func TestRightsEndWhereTheServiceEnds(t *testing.T) {
 		"syn_scheduler": {
 			"SELECT * FROM secret",
 			"SELECT * FROM api_token",
-			"SELECT * FROM session",
+			"SELECT token FROM session",
 			"SELECT data FROM log_chunk",
 			"UPDATE event SET actor = ''",
 			"DELETE FROM event",

@@ -708,7 +708,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     FROM pg_inherits AS i
     JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = parent::regclass
-      AND to_date(right(c.relname, 8), 'YYYYMMDD') < before
+      AND right(c.relname, 8) < to_char(before, 'YYYYMMDD')   -- not to_date: the planner may ask it of any relation
     ORDER BY 1
 $$;
 -- +goose StatementEnd

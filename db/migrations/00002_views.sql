@@ -18,6 +18,7 @@ SELECT
     coalesce(l.attempt, t.attempt) AS attempt,  -- the last one there was
     coalesce(l.failures, t.failures) AS failures,
     coalesce(l.losses, t.losses) AS losses,
+    coalesce(l.handbacks, t.handbacks) AS handbacks,
     t.due_at,
     t.ready_at,
     t.wake_at,
