@@ -109,9 +109,12 @@ func start(t *testing.T, mode string) *executor {
 		_ = e.cmd.Process.Kill()
 		_ = e.cmd.Wait()
 		e.until("the guard's end", func() bool { return e.said("guard") == 0 || !running(e.said("guard")) })
-		if _, err := process.SweepLeftovers(context.Background(), e.root, nil); err != nil {
-			t.Error(err)
-		}
+		// A process that is just dying holds its lock until its last thread is gone.
+		e.until("the sweep", func() bool {
+			_, err := process.SweepLeftovers(context.Background(), e.root, nil)
+			left, _ := filepath.Glob(e.root + "/[0-9a-f]*")
+			return err == nil && len(left) == 0
+		})
 		e.out.Close()
 	})
 	e.until("the task", func() bool {
@@ -270,7 +273,6 @@ func TestGuardHoldsTheLock(t *testing.T) {
 		t.Errorf("swept %+v, %v; want nothing while the guard lives", swept, err)
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	// A process that is just dying holds its lock until its last thread is gone.
 	e.until("the sweep", func() bool {
 		swept, err := process.SweepLeftovers(t.Context(), e.root, nil)
 		return err == nil && len(swept.Homes) == 1
