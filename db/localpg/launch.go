@@ -205,18 +205,20 @@ func (pg *installation) pid() int {
 	if err != nil || pid <= 1 || syscall.Kill(pid, 0) != nil {
 		return 0
 	}
-	// The server's working directory is its data: that tells it from a stranger
-	// who got its number, and from itself as a zombie, which has none. Without
-	// /proc we believe the pid file, as Postgres does.
-	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-	if err != nil {
-		if _, missing := os.Stat("/proc/self"); missing == nil && errors.Is(err, os.ErrNotExist) {
+	// A zombie serves nobody: in a container whose first process does not reap, a
+	// server that was killed stays one.
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		if _, state, ok := strings.Cut(string(stat), ") "); ok && strings.HasPrefix(state, "Z") {
 			return 0
 		}
-		return pid
 	}
-	if want, err := filepath.EvalSymlinks(pg.data()); err == nil && cwd != want {
-		return 0
+	// The server's working directory is its data: that tells it from a stranger
+	// who got its number. Where that cannot be read we believe the pid file, as
+	// Postgres does.
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
+		if want, err := filepath.EvalSymlinks(pg.data()); err == nil && cwd != want {
+			return 0
+		}
 	}
 	return pid
 }
