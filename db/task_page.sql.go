@@ -13,10 +13,10 @@ import (
 
 const attemptsOf = `-- name: AttemptsOf :many
 SELECT a.number, a.attempt, a.state, a.reason, a.detail, a.exit_code, a.signal, coalesce(e.name, a.executor::text)::text AS executor,
-    a.claimed_at, a.started_at, a.ended_at, a.cpu_ms, a.max_rss, a.log_seen, a.log_stored, a.summary
+    a.claimed_at, a.started_at, coalesce(a.ended_at, '0001-01-01 00:00:00+00')::timestamptz AS ended_at, a.cpu_ms, a.max_rss, a.log_seen, a.log_stored, a.summary
 FROM (
     SELECT d.number, d.attempt, d.state, d.reason, d.detail, d.exit_code, d.signal, d.executor, d.claimed_at, d.started_at,
-        d.ended_at::timestamptz AS ended_at, d.cpu_ms, d.max_rss, d.log_seen, d.log_stored, d.summary
+        d.ended_at, d.cpu_ms, d.max_rss, d.log_seen, d.log_stored, d.summary
     FROM attempt AS d
     WHERE d.run_id = $1
       AND d.number BETWEEN $2::int AND $3::int
@@ -158,14 +158,14 @@ func (q *Queries) LogChunks(ctx context.Context, arg LogChunksParams) ([]LogChun
 }
 
 const logHeads = `-- name: LogHeads :many
-SELECT h.number, h.attempt, h.claimed_at, h.seen, h.stored, h.state, t.name, t.item
+SELECT h.number, h.attempt, h.claimed_at, h.started_at, h.seen, h.stored, h.state, t.name, t.item
 FROM (
-    SELECT d.number, d.attempt, d.claimed_at, d.log_seen AS seen, d.log_stored AS stored, d.state
+    SELECT d.number, d.attempt, d.claimed_at, d.started_at, d.log_seen AS seen, d.log_stored AS stored, d.state
     FROM attempt AS d
     WHERE d.run_id = $1
       AND d.number BETWEEN $2::int AND $3::int
     UNION ALL
-    SELECT l.number, l.attempt, l.claimed_at, l.log_seen, l.log_stored, l.state
+    SELECT l.number, l.attempt, l.claimed_at, l.started_at, l.log_seen, l.log_stored, l.state
     FROM live AS l
     WHERE l.run_id = $1
       AND l.number BETWEEN $2::int AND $3::int
@@ -184,6 +184,7 @@ type LogHeadsRow struct {
 	Number    int32
 	Attempt   int32
 	ClaimedAt time.Time
+	StartedAt *time.Time
 	Seen      int64
 	Stored    int64
 	State     string
@@ -205,6 +206,7 @@ func (q *Queries) LogHeads(ctx context.Context, arg LogHeadsParams) ([]LogHeadsR
 			&i.Number,
 			&i.Attempt,
 			&i.ClaimedAt,
+			&i.StartedAt,
 			&i.Seen,
 			&i.Stored,
 			&i.State,

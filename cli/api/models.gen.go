@@ -53,6 +53,19 @@ const (
 	PipelineStateSucceeded PipelineState = "succeeded"
 )
 
+// Defines values for RegisteredOtherKind.
+const (
+	RegisteredOtherKindPool RegisteredOtherKind = "pool"
+	RegisteredOtherKindVars RegisteredOtherKind = "vars"
+)
+
+// Defines values for RegisteredOtherChange.
+const (
+	RegisteredOtherChangeChanged   RegisteredOtherChange = "changed"
+	RegisteredOtherChangeNew       RegisteredOtherChange = "new"
+	RegisteredOtherChangeUnchanged RegisteredOtherChange = "unchanged"
+)
+
 // Defines values for RegisteredPipelineChange.
 const (
 	RegisteredPipelineChangeChanged   RegisteredPipelineChange = "changed"
@@ -384,6 +397,20 @@ type RegisterRequest struct {
 	Git    Git  `json:"git,omitempty,omitzero"`
 }
 
+// RegisteredOther defines model for RegisteredOther.
+type RegisteredOther struct {
+	Kind      RegisteredOtherKind   `json:"kind"`
+	Namespace string                `json:"namespace"`
+	Name      string                `json:"name"`
+	Change    RegisteredOtherChange `json:"change"`
+}
+
+// RegisteredOtherKind defines model for RegisteredOther.Kind.
+type RegisteredOtherKind string
+
+// RegisteredOtherChange defines model for RegisteredOther.Change.
+type RegisteredOtherChange string
+
 // RegisteredPipeline defines model for RegisteredPipeline.
 type RegisteredPipeline struct {
 	Namespace string `json:"namespace"`
@@ -415,6 +442,9 @@ type Registration struct {
 	Source    string               `json:"source"`
 	DryRun    bool                 `json:"dry_run"`
 	Pipelines []RegisteredPipeline `json:"pipelines"`
+
+	// Others Pools and vars that are new or changed
+	Others []RegisteredOther `json:"others,omitempty,omitzero"`
 
 	// Problems Warnings
 	Problems []Finding `json:"problems"`
@@ -643,10 +673,7 @@ type TokenRequest struct {
 
 // Version defines model for Version.
 type Version struct {
-	Version string `json:"version"`
-
-	// Schema Of the database
-	Schema       int    `json:"schema"`
+	Version      string `json:"version"`
 	Tzdata       string `json:"tzdata"`
 	Installation string `json:"installation"`
 

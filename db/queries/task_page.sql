@@ -16,10 +16,10 @@ LIMIT @page::int;
 -- AttemptsOf gives the attempts of tasks of a run, finished and living, in order.
 -- name: AttemptsOf :many
 SELECT a.number, a.attempt, a.state, a.reason, a.detail, a.exit_code, a.signal, coalesce(e.name, a.executor::text)::text AS executor,
-    a.claimed_at, a.started_at, a.ended_at, a.cpu_ms, a.max_rss, a.log_seen, a.log_stored, a.summary
+    a.claimed_at, a.started_at, coalesce(a.ended_at, '0001-01-01 00:00:00+00')::timestamptz AS ended_at, a.cpu_ms, a.max_rss, a.log_seen, a.log_stored, a.summary
 FROM (
     SELECT d.number, d.attempt, d.state, d.reason, d.detail, d.exit_code, d.signal, d.executor, d.claimed_at, d.started_at,
-        d.ended_at::timestamptz AS ended_at, d.cpu_ms, d.max_rss, d.log_seen, d.log_stored, d.summary
+        d.ended_at, d.cpu_ms, d.max_rss, d.log_seen, d.log_stored, d.summary
     FROM attempt AS d
     WHERE d.run_id = @run_id
       AND d.number BETWEEN @low::int AND @high::int
@@ -44,14 +44,14 @@ LIMIT 1;
 
 -- LogHeads gives where the output of each attempt of a run stands.
 -- name: LogHeads :many
-SELECT h.number, h.attempt, h.claimed_at, h.seen, h.stored, h.state, t.name, t.item
+SELECT h.number, h.attempt, h.claimed_at, h.started_at, h.seen, h.stored, h.state, t.name, t.item
 FROM (
-    SELECT d.number, d.attempt, d.claimed_at, d.log_seen AS seen, d.log_stored AS stored, d.state
+    SELECT d.number, d.attempt, d.claimed_at, d.started_at, d.log_seen AS seen, d.log_stored AS stored, d.state
     FROM attempt AS d
     WHERE d.run_id = @run_id
       AND d.number BETWEEN @low::int AND @high::int
     UNION ALL
-    SELECT l.number, l.attempt, l.claimed_at, l.log_seen, l.log_stored, l.state
+    SELECT l.number, l.attempt, l.claimed_at, l.started_at, l.log_seen, l.log_stored, l.state
     FROM live AS l
     WHERE l.run_id = @run_id
       AND l.number BETWEEN @low::int AND @high::int

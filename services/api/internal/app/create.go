@@ -1,0 +1,294 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+)
+
+// manual is the trigger of runs that somebody asked for.
+const manual = "manual"
+
+// CreateRun makes a run by hand. With a key, the same request makes it once:
+// repeated, it answers with the run made before, and created is false.
+func (a *App) CreateRun(ctx context.Context, by Actor, ref PipelineRef, key string, req api.RunRequest) (run api.Run, created bool, err error) {
+	if err := by.need(api.RoleViewer, ""); err != nil {
+		return run, false, err
+	}
+	if n, err := note("note", req.Note, 1000); err != nil {
+		return run, false, err
+	} else {
+		req.Note = n
+	}
+	if key != "" && (utf8.RuneCountInString(key) > 255 || printable(key, 255) != key) {
+		return run, false, api.Errorf(api.Unprocessable, "Idempotency-Key is 1 to 255 printable characters")
+	}
+	content, err := requestHash(req)
+	if err != nil {
+		return run, false, err
+	}
+	var id int64
+	decide := func(q *db.Queries) error {
+		p, err := a.find(ctx, q, by, ref)
+		if err != nil {
+			return err
+		}
+		if err := by.need(api.RoleOperator, ref.Namespace); err != nil {
+			return err
+		}
+		created = false
+		ids, err := q.DrawRunIDs(ctx, 1)
+		if err != nil {
+			return fmt.Errorf("draw an id: %w", err)
+		}
+		id = ids[0]
+		if key != "" {
+			// The key is taken first: whoever sends it at the same moment waits here.
+			n, err := q.KeepRequest(ctx, db.KeepRequestParams{Scope: keyScope(p.ID), Key: key, ContentHash: content, RunID: &id})
+			if err != nil {
+				return fmt.Errorf("keep a key: %w", err)
+			}
+			if n == 0 {
+				id, err = kept(ctx, q, p.ID, key, content)
+				return err
+			}
+		}
+		created = true
+		return a.request(ctx, q, by, p, req, key, id)
+	}
+	for try := 0; ; try++ {
+		if err = db.InTx(ctx, a.pool, decide); !errors.Is(err, errMoved) || try == 10 {
+			break
+		}
+	}
+	if err != nil {
+		return run, false, err
+	}
+	if created {
+		a.notifier.Notify(db.ChannelWake)
+		a.notifier.Notify(db.ChannelEvent)
+	}
+	row, err := a.queries().RunByID(ctx, id)
+	if errors.Is(err, db.ErrNoRows) {
+		return run, false, api.Errorf(api.Gone, "the run that this key made is no longer kept").WithHint("use a new key")
+	}
+	if err != nil {
+		return run, false, fmt.Errorf("read a run: %w", err)
+	}
+	return a.runHead(runRow(row)), created, nil
+}
+
+// kept finds the run that a key made before. With other content it is refused.
+func kept(ctx context.Context, q *db.Queries, pipeline int64, key string, content []byte) (int64, error) {
+	k, err := q.KeptRequest(ctx, keyScope(pipeline), key)
+	if errors.Is(err, db.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up a key: %w", err)
+	}
+	if !bytes.Equal(k.ContentHash, content) || k.RunID == nil {
+		return 0, api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
+	}
+	return *k.RunID, nil
+}
+
+func keyScope(pipeline int64) string { return fmt.Sprintf("pipeline:%d", pipeline) }
+
+// requestHash is the same for the same request, in whatever order its params are.
+func requestHash(req api.RunRequest) ([]byte, error) {
+	values := map[string]any{}
+	for name, raw := range req.Params {
+		v, err := expr.FromJSON(raw)
+		if err != nil {
+			return nil, api.Errorf(api.Unprocessable, "param %s: %v", show(name), err)
+		}
+		values[name] = v
+	}
+	params, err := expr.ToJSON(values)
+	if err != nil {
+		return nil, api.Errorf(api.Unprocessable, "params: %v", err)
+	}
+	whole, err := json.Marshal(struct {
+		Params json.RawMessage
+		Texts  map[string]string
+		At     time.Time
+		Note   string
+	}{params, req.Texts, req.At.UTC(), req.Note})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(whole)
+	return sum[:], nil
+}
+
+// errMoved asks for another try: what the run was worked out with has changed.
+var errMoved = errors.New("the number of the run changed its group")
+
+// request makes the run: it joins its group, under the group's lock, unless the
+// group's queue is full.
+func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, req api.RunRequest, key string, id int64) error {
+	ref := PipelineRef{p.Namespace, p.Name}
+	if p.RemovedAt != nil {
+		return errRemoved(ref)
+	}
+	def, err := a.revisions.One(ctx, q, p.RevisionID)
+	if err != nil {
+		return err
+	}
+	if req.ExpectRevision != 0 && req.ExpectRevision != def.Number {
+		return api.Errorf(api.Conflict, "%s is now revision %d, the request was made for %d", ref, def.Number, req.ExpectRevision).WithHint("look at the new one and ask again")
+	}
+	if !def.Graph.Pipeline().Manual {
+		return api.Errorf(api.Guarded, "%s may not be run by hand: it says manual: false", ref).WithHint("change the file and register it")
+	}
+	given, wrong := paramValues(def.Graph.Pipeline(), req)
+	f, err := a.flowRequest(ctx, q, p, def, req, given)
+	if err != nil {
+		return err
+	}
+	f.ID = id
+	// Expressions may read the number, and the group is locked before the number is
+	// drawn: so it is worked out with the number it will most likely have.
+	last, err := q.LastNumber(ctx, p.ID)
+	if err != nil {
+		return fmt.Errorf("read the last number: %w", err)
+	}
+	a.numbered(&f, p, last+1)
+	made, err := def.Graph.Create(f)
+	if err := createError(ref, err, wrong); err != nil {
+		return err
+	}
+	group, err := a.joinGroup(ctx, q, p, made)
+	if err != nil {
+		return err
+	}
+	numbers, err := q.DrawNumbers(ctx, []int64{p.ID}, []int64{1})
+	if err != nil || len(numbers) != 1 {
+		return fmt.Errorf("draw a number: %d rows: %w", len(numbers), err)
+	}
+	if numbers[0].Last != f.Number {
+		a.numbered(&f, p, numbers[0].Last)
+		joined := made.Group
+		if made, err = def.Graph.Create(f); err != nil {
+			return createError(ref, err, nil)
+		}
+		if made.Group != joined {
+			return errMoved
+		}
+	}
+	return a.insertRun(ctx, q, by, p, def, req, key, f, made, group)
+}
+
+func (a *App) numbered(f *flow.Request, p db.FindPipelineRow, number int64) {
+	f.Number, f.URL = number, a.runURL(p.Namespace, p.Name, number)
+}
+
+// flowRequest is the request as decisions see it.
+func (a *App) flowRequest(ctx context.Context, q *db.Queries, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, given map[string]any) (flow.Request, error) {
+	out := flow.Request{Trigger: manual, Params: given, Revision: def.Number, CreatedAt: p.Now, ScheduledAt: req.At, Vars: map[string]string{}}
+	if out.ScheduledAt.IsZero() {
+		out.ScheduledAt = p.Now
+	}
+	if y := out.ScheduledAt.Year(); y < 1970 || y > 9999 {
+		return out, api.Errorf(api.Unprocessable, "at is between the years 1970 and 9999, found %s", out.ScheduledAt.Format(time.RFC3339))
+	}
+	out.IntervalStart, out.IntervalEnd = out.ScheduledAt, out.ScheduledAt
+	if list := def.Graph.Pipeline().Schedules; len(list) > 0 {
+		s, _, err := def.Schedule(list[0].ID)
+		if err != nil {
+			return out, err
+		}
+		// The last interval that was complete: it ends with a tick.
+		if at, ok := s.PrevAt(out.ScheduledAt.Add(1)); ok {
+			out.IntervalStart, out.IntervalEnd = s.Interval(at)
+		}
+	}
+	vars, err := q.NamespaceVars(ctx, []string{p.Namespace})
+	if err != nil {
+		return out, fmt.Errorf("read vars: %w", err)
+	}
+	for _, v := range vars {
+		out.Vars[v.Name] = v.Value
+	}
+	return out, nil
+}
+
+// joinGroup locks the run's group and refuses a run that its queue has no room for.
+func (a *App) joinGroup(ctx context.Context, q *db.Queries, p db.FindPipelineRow, made flow.Created) (int64, error) {
+	var group int64
+	if made.Group == "" {
+		rows, err := q.PipelineGroups(ctx, []int64{p.ID})
+		if err != nil || len(rows) != 1 {
+			return 0, fmt.Errorf("find the group of pipeline %d: %d rows: %w", p.ID, len(rows), err)
+		}
+		group = rows[0].ID
+	} else {
+		if err := q.EnsureGroups(ctx, []string{p.Namespace}, []string{made.Group}); err != nil {
+			return 0, fmt.Errorf("make a group: %w", err)
+		}
+		rows, err := q.NamedGroups(ctx, []string{p.Namespace}, []string{made.Group})
+		if err != nil || len(rows) != 1 {
+			return 0, fmt.Errorf("find group %q: %d rows: %w", made.Group, len(rows), err)
+		}
+		group = rows[0].ID
+	}
+	if err := q.LockGroups(ctx, []int64{group}); err != nil {
+		return 0, fmt.Errorf("lock a group: %w", err)
+	}
+	counts, err := q.GroupCounts(ctx, []int64{group})
+	if err != nil {
+		return 0, fmt.Errorf("count a group: %w", err)
+	}
+	var running, queued, counted int
+	if len(counts) > 0 {
+		running, queued, counted = int(counts[0].Running), int(counts[0].Queued), int(counts[0].Counted)
+	}
+	v := flow.AdmitTick(running, queued, counted, flow.QueuedRun{Limit: made.Limit, MaxQueued: made.MaxQueued, OnConflict: made.OnConflict, Counted: true})
+	if v.Reason == flow.ReasonQueueFull {
+		return 0, api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(running, "run"), counted).
+			WithHint("wait for one to end, or cancel one")
+	}
+	return group, nil
+}
+
+func groupName(p db.FindPipelineRow, made flow.Created) string {
+	if made.Group == "" {
+		return p.Namespace + "/" + p.Name
+	}
+	return fmt.Sprintf("group %q of %s", made.Group, p.Namespace)
+}
+
+func (a *App) insertRun(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, key string, f flow.Request, made flow.Created, group int64) error {
+	params, err := expr.ToJSON(made.Params)
+	if err != nil {
+		return fmt.Errorf("write params: %w", err)
+	}
+	vars, err := json.Marshal(f.Vars)
+	if err != nil {
+		return fmt.Errorf("write vars: %w", err)
+	}
+	arg := db.RequestRunParams{
+		ID: f.ID, PipelineID: p.ID, RevisionID: def.ID, Number: f.Number, Namespace: p.Namespace, Pipeline: p.Name, Trigger: manual,
+		ScheduledAt: f.ScheduledAt, IntervalStart: f.IntervalStart, IntervalEnd: f.IntervalEnd, Params: params, Vars: vars, Note: req.Note,
+		RequestedBy: by.Name, GroupID: group, ConcurrencyGroup: made.Group, ConcurrencyLimit: int32(made.Limit), CreatedAt: f.CreatedAt,
+	}
+	if key != "" {
+		arg.IdempotencyKey = &key
+	}
+	if err := q.RequestRun(ctx, arg); err != nil {
+		return fmt.Errorf("store a run: %w", err)
+	}
+	return nil
+}
