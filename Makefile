@@ -84,7 +84,7 @@ test-root:
 # One after the other, never from the cache: they measure time, use ports and see
 # processes that Go's cache knows nothing of.
 test-e2e: build
-	go test -count=1 -p 1 -timeout 30m -v ./e2e/... 2>&1 | grep -Ev '^=== (RUN|PAUSE|CONT|NAME)'
+	go test -count=1 -p 1 -timeout 30m -v ./e2e/... 2>&1 | grep --line-buffered -Ev '^=== (RUN|PAUSE|CONT|NAME)'
 
 tools-generate:
 	@tools/install.sh --link $(TOOLS) sqlc templ oapi-codegen >/dev/null
@@ -95,7 +95,7 @@ tools-lint:
 packages:
 	@tools/packages.sh test
 
-# The first time this takes minutes; e2e/compose waits for it.
+# Beside the other tests: the first time it takes minutes. e2e/compose waits for it.
 engine:
 	@mkdir -p .tmp
-	@if docker info >/dev/null 2>&1; then nohup nice deploy/testbed/engine.sh >.tmp/engine.log 2>&1 </dev/null & fi
+	@if docker info >/dev/null 2>&1; then SYN_IMAGE_PREFIX=synthesizer-e2e- nohup nice deploy/testbed/engine.sh build >.tmp/engine.log 2>&1 </dev/null & fi

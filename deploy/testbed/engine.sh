@@ -5,6 +5,8 @@
 #   deploy/testbed/engine.sh plugins   builds the plugins that are missing
 #   deploy/testbed/engine.sh images    pulls the public images, or builds stand-ins
 #   deploy/testbed/engine.sh           both, then prints the settings to export
+#   deploy/testbed/engine.sh build     all that, and builds our images, so that a
+#                                      later `docker compose up` finds them made
 #
 # Everything it makes is kept: plugins under the user's cache directory, images
 # in the engine. A machine that has Compose v2, buildx and a registry is left
@@ -141,5 +143,13 @@ all)
 	images
 	cat "$cache/engine.env"
 	;;
-*) die "usage: $0 [plugins|images]" ;;
+build)
+	plugins
+	images
+	set -a
+	. "$cache/engine.env"
+	set +a
+	docker compose --project-directory "$root" --progress quiet build >&2
+	;;
+*) die "usage: $0 [plugins|images|build]" ;;
 esac
