@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/schedule"
@@ -14,8 +15,14 @@ type Duration time.Duration
 // Std gives the duration as the standard library has it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// String gives the text of the format.
-func (d Duration) String() string { return schedule.FormatDuration(time.Duration(d)) }
+// String gives the text of the format: "90d" for whole days, else the longest
+// units first.
+func (d Duration) String() string {
+	if n := time.Duration(d) / day; n > 0 && time.Duration(d)%day == 0 {
+		return strconv.FormatInt(int64(n), 10) + "d"
+	}
+	return schedule.FormatDuration(time.Duration(d))
+}
 
 // MarshalJSON writes the text of the format.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }

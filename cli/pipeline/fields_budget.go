@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 )
 
 const maxDelays = 7 * day
@@ -85,7 +83,7 @@ func (d *document) checkRetry(r Retry, v value) {
 		return
 	}
 	if total := totalDelay(r); total > maxDelays {
-		d.failf(d.keySpot(v), "SYN1410", "delays add up to %s, 7d at most", schedule.FormatDuration(total.Truncate(time.Second)))
+		d.failf(d.keySpot(v), "SYN1410", "delays add up to %s, 7d at most", Duration(total.Truncate(time.Second)))
 	}
 }
 

@@ -146,7 +146,7 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 }
 
 func concurrencyFields() object[Concurrency] {
-	return object[Concurrency]{what: "concurrency", fields: []field[Concurrency]{
+	return object[Concurrency]{what: "concurrency", foreign: map[string]string{"cancel-in-progress": "on_conflict: cancel_running"}, fields: []field[Concurrency]{
 		is("group", exprText(inGroup, "group", maxEnvValue), func(c *Concurrency) *Expr { return &c.Group }, "Runs of the namespace with the same group share; the pipeline's own without."),
 		is("limit", integer(1, 1_000), func(c *Concurrency) *int { return &c.Limit }, "Runs of the group at once. Default 1."),
 		is("on_conflict", word("queue", "skip", "cancel_running", "fail"), func(c *Concurrency) *string { return &c.OnConflict }, "What becomes of a run when the group is full. Default `queue`."),

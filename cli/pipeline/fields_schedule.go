@@ -256,7 +256,17 @@ func (d *document) scheduleProblem(s *scheduleDraft, err error) {
 	d.fail(d.scheduleSpot(s, e.Field, e.Code, e.Offset, e.Len), e.Code, e.Message, e.Hint)
 }
 
+// scheduleWarning passes on a warning. Who wrote dst has thought of clock
+// changes.
 func (d *document) scheduleWarning(s *scheduleDraft, w schedule.Warning) {
+	if w.Code == "SYN1210" && w.Field == "cron" {
+		if _, ok := s.own["dst"]; ok {
+			return
+		}
+		if w.Hint == "" {
+			w.Hint = "if that is meant: dst: {gap: next, overlap: first}"
+		}
+	}
 	d.warn(d.scheduleSpot(s, w.Field, w.Code, w.Offset, w.Len), w.Code, w.Message, w.Hint)
 }
 

@@ -337,7 +337,7 @@ func (d *document) readShell(t *taskDraft, v value) {
 	}
 	argv, ok := shells[text]
 	if !ok {
-		hint := didYouMean(text, []string{"sh", "bash"})
+		hint := didYouMean(text, []string{"bash"})
 		if hint == "" {
 			hint = "shell: [" + strings.Join(append(strings.Fields(clip(text, 40)), "-c"), ", ") + "]"
 		}

@@ -85,11 +85,11 @@ func integer[V ~int | ~int64](low, high V) kind[V] {
 			}
 			n, err := parseInteger(text)
 			if err != nil {
-				d.failf(d.at(v.Node), "SYN1009", "%s is an integer from %d to %d, and %s", v.name, low, high, err)
+				d.fail(d.at(v.Node), "SYN1009", v.name+": "+err.Error(), fmt.Sprintf("a whole number, %s to %s", grouped(int(low)), grouped(int(high))))
 				return false
 			}
 			if n < int64(low) || n > int64(high) {
-				d.failf(d.at(v.Node), codeOfRange(v.name), "%s %d: %d to %d", v.name, n, low, high)
+				d.failf(d.at(v.Node), codeOfRange(v.name), "%s %d: %s to %s", v.name, n, grouped(int(low)), grouped(int(high)))
 				return false
 			}
 			*to = V(n)
@@ -194,7 +194,7 @@ func lengthOf(low, high time.Duration) kind[Duration] {
 				return false
 			}
 			if n < low || n > high {
-				d.failf(d.at(v.Node), codeOfRange(v.name), "%s %s: %s to %s", v.name, clip(text, 40), schedule.FormatDuration(low), schedule.FormatDuration(high))
+				d.failf(d.at(v.Node), codeOfRange(v.name), "%s %s: %s to %s", v.name, clip(text, 40), Duration(low), Duration(high))
 				return false
 			}
 			*to = Duration(n)

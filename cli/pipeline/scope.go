@@ -168,10 +168,14 @@ func (c *scopes) of(s site) expr.Scope {
 	secrets := expr.DictOf(text)
 	secrets.Constant, secrets.Parts, secrets.Noun = true, true, "secret"
 	why := ": it is kept and shown"
-	if s.field == "command" {
+	hint := "secrets: {NAME: …} or env"
+	switch {
+	case s.field == "command":
 		why = ": process lists show it"
+	case s.where == inEnv:
+		why, hint = " of the pipeline", "secrets: {NAME: …} in each task that needs it"
 	}
-	add(contextSecrets, "secrets", secrets, why, "secrets: {NAME: …} or env")
+	add(contextSecrets, "secrets", secrets, why, hint)
 	forbid := func(name, message, hint string) {
 		scope.Forbidden[name] = expr.Reason{Message: message, Hint: hint}
 	}

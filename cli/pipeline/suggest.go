@@ -121,7 +121,7 @@ func keyHint(key string, known []string, foreign map[string]string) string {
 	first, _, _ := strings.Cut(word, ":")
 	first, _, _ = strings.Cut(first, ".")
 	switch {
-	case !ok || !slices.Contains(known, first):
+	case !ok || foreign[key] == "" && !slices.Contains(known, first):
 		return ""
 	case first == word:
 		return `did you mean "` + word + `"?`
@@ -157,7 +157,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // grouped writes a number with thin groups of three: 20 000.
 func grouped(n int) string {
 	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + " " + s[i:]
 	}
 	return s
