@@ -159,21 +159,20 @@ const finishRuns = `-- name: FinishRuns :many
 WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
+), closed AS (
+    SELECT o.run_id, o.pipeline_id, o.group_id, o.state AS was, k.state, k.reason, k.outputs
+    FROM k
+    JOIN open_run AS o ON o.run_id = k.run_id
+    FOR UPDATE OF o
 ), gone AS (
     DELETE FROM open_run AS o
-    USING k
-    WHERE o.run_id = k.run_id
-    RETURNING o.run_id, o.pipeline_id, o.group_id, o.state
-), closed AS (
-    SELECT g.run_id, g.pipeline_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
-    FROM gone AS g
-    JOIN k ON k.run_id = g.run_id
+    USING closed AS c
+    WHERE o.run_id = c.run_id
 ), ended AS (
     UPDATE run AS r
     SET state = c.state, reason = c.reason, outputs = c.outputs, ended_at = greatest(now(), r.created_at, r.started_at)
     FROM closed AS c
     WHERE r.id = c.run_id
-      AND r.id BETWEEN $5::bigint AND $6::bigint
     RETURNING r.id, r.pipeline_id, r.state, r.ended_at, r.started_at
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
@@ -193,8 +192,6 @@ type FinishRunsParams struct {
 	States  []string
 	Reasons []string
 	Outputs []string
-	Low     int64
-	High    int64
 }
 
 type FinishRunsRow struct {
@@ -213,8 +210,6 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]Finis
 		arg.States,
 		arg.Reasons,
 		arg.Outputs,
-		arg.Low,
-		arg.High,
 	)
 	if err != nil {
 		return nil, err
@@ -275,28 +270,15 @@ func (q *Queries) HeldTasks(ctx context.Context, runID int64, batch int32) ([]in
 const holdTasks = `-- name: HoldTasks :exec
 UPDATE task AS t
 SET reason = 'max_parallel', detail = '', wake_at = NULL
-FROM (SELECT unnest($3::bigint[]) AS run_id, unnest($4::int[]) AS number) AS k
+FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
 WHERE t.run_id = k.run_id
   AND t.number = k.number
-  AND t.run_id BETWEEN $1::bigint AND $2::bigint
   AND t.state = 'waiting'
 `
 
-type HoldTasksParams struct {
-	Low     int64
-	High    int64
-	RunIds  []int64
-	Numbers []int32
-}
-
 // HoldTasks marks items that came back while the run's max_parallel was used up.
-func (q *Queries) HoldTasks(ctx context.Context, arg HoldTasksParams) error {
-	_, err := q.db.Exec(ctx, holdTasks,
-		arg.Low,
-		arg.High,
-		arg.RunIds,
-		arg.Numbers,
-	)
+func (q *Queries) HoldTasks(ctx context.Context, runIds []int64, numbers []int32) error {
+	_, err := q.db.Exec(ctx, holdTasks, runIds, numbers)
 	return err
 }
 
@@ -494,7 +476,6 @@ WITH k AS (
     FROM k
     WHERE t.run_id = k.run_id
       AND t.number = k.number
-      AND t.run_id BETWEEN $10::bigint AND $11::bigint
       AND t.state = 'waiting'
     RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
         k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout, k.pool_id, k.slots
@@ -521,8 +502,6 @@ type InsertWaitersParams struct {
 	QueueTimeouts []int64
 	Pools         []int64
 	Slots         []int32
-	Low           int64
-	High          int64
 }
 
 // InsertWaiters queues waiting tasks at their pools, and wakes the pools.
@@ -537,8 +516,6 @@ func (q *Queries) InsertWaiters(ctx context.Context, arg InsertWaitersParams) er
 		arg.QueueTimeouts,
 		arg.Pools,
 		arg.Slots,
-		arg.Low,
-		arg.High,
 	)
 	return err
 }
@@ -547,8 +524,7 @@ const loadOutputs = `-- name: LoadOutputs :many
 SELECT t.run_id, t.number, t.outputs
 FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS first, unnest($3::int[]) AS last) AS k
 JOIN task AS t ON t.run_id = k.run_id AND t.number BETWEEN k.first AND k.last
-WHERE t.run_id BETWEEN $4::bigint AND $5::bigint
-  AND t.state = 'succeeded'
+WHERE t.state = 'succeeded'
 ORDER BY t.run_id, t.number
 `
 
@@ -556,8 +532,6 @@ type LoadOutputsParams struct {
 	RunIds  []int64
 	Numbers []int32
 	Lasts   []int32
-	Low     int64
-	High    int64
 }
 
 type LoadOutputsRow struct {
@@ -568,13 +542,7 @@ type LoadOutputsRow struct {
 
 // LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order.
 func (q *Queries) LoadOutputs(ctx context.Context, arg LoadOutputsParams) ([]LoadOutputsRow, error) {
-	rows, err := q.db.Query(ctx, loadOutputs,
-		arg.RunIds,
-		arg.Numbers,
-		arg.Lasts,
-		arg.Low,
-		arg.High,
-	)
+	rows, err := q.db.Query(ctx, loadOutputs, arg.RunIds, arg.Numbers, arg.Lasts)
 	if err != nil {
 		return nil, err
 	}
@@ -598,15 +566,7 @@ SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t
     t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
 FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
 JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
-WHERE t.run_id BETWEEN $3::bigint AND $4::bigint
 `
-
-type LoadTasksParams struct {
-	RunIds  []int64
-	Numbers []int32
-	Low     int64
-	High    int64
-}
 
 type LoadTasksRow struct {
 	RunID      int64
@@ -627,13 +587,8 @@ type LoadTasksRow struct {
 }
 
 // LoadTasks gives rows of tasks by key.
-func (q *Queries) LoadTasks(ctx context.Context, arg LoadTasksParams) ([]LoadTasksRow, error) {
-	rows, err := q.db.Query(ctx, loadTasks,
-		arg.RunIds,
-		arg.Numbers,
-		arg.Low,
-		arg.High,
-	)
+func (q *Queries) LoadTasks(ctx context.Context, runIds []int64, numbers []int32) ([]LoadTasksRow, error) {
+	rows, err := q.db.Query(ctx, loadTasks, runIds, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -902,7 +857,6 @@ WITH k AS (
     FROM k
     WHERE t.run_id = k.run_id
       AND t.number = k.number
-      AND t.run_id BETWEEN $8::bigint AND $9::bigint
       AND t.state = 'waiting'
     RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
         k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout
@@ -923,8 +877,6 @@ type ReleaseTasksParams struct {
 	Pipelines     []int64
 	Revisions     []int64
 	QueueTimeouts []int64
-	Low           int64
-	High          int64
 }
 
 type ReleaseTasksRow struct {
@@ -943,8 +895,6 @@ func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]R
 		arg.Pipelines,
 		arg.Revisions,
 		arg.QueueTimeouts,
-		arg.Low,
-		arg.High,
 	)
 	if err != nil {
 		return nil, err
@@ -980,7 +930,6 @@ WITH k AS (
     FROM taken AS w
     WHERE t.run_id = w.run_id
       AND t.number = w.number
-      AND t.run_id BETWEEN $3::bigint AND $4::bigint
       AND t.state = 'waiting'
 )
 INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, pool_id, slots, queue_deadline)
@@ -990,26 +939,14 @@ FROM taken AS w
 RETURNING run_id, number
 `
 
-type ReleaseWaitersParams struct {
-	RunIds  []int64
-	Numbers []int32
-	Low     int64
-	High    int64
-}
-
 type ReleaseWaitersRow struct {
 	RunID  int64
 	Number int32
 }
 
 // ReleaseWaiters turns waiters of a pool into ready rows that hold their slots.
-func (q *Queries) ReleaseWaiters(ctx context.Context, arg ReleaseWaitersParams) ([]ReleaseWaitersRow, error) {
-	rows, err := q.db.Query(ctx, releaseWaiters,
-		arg.RunIds,
-		arg.Numbers,
-		arg.Low,
-		arg.High,
-	)
+func (q *Queries) ReleaseWaiters(ctx context.Context, runIds []int64, numbers []int32) ([]ReleaseWaitersRow, error) {
+	rows, err := q.db.Query(ctx, releaseWaiters, runIds, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -1279,23 +1216,20 @@ SET state = k.state, reason = k.reason, detail = k.detail, needs_left = k.needs_
     ready_at = CASE WHEN k.state = 'ready' THEN coalesce(t.ready_at, now()) ELSE t.ready_at END,
     items = k.items, released = k.released, unfinished = k.unfinished, ok = k.ok, failed = k.failed, canceled = k.canceled, skipped = k.skipped
 FROM (
-    SELECT unnest($3::bigint[]) AS run_id, unnest($4::int[]) AS number, unnest($5::text[]) AS from_state,
-        unnest($6::text[]) AS state, unnest($7::text[]) AS reason, unnest($8::text[]) AS detail,
-        unnest($9::smallint[]) AS needs_left, unnest($10::smallint[]) AS trail,
-        nullif(unnest($11::int[]), -1) AS items, nullif(unnest($12::int[]), -1) AS released,
-        nullif(unnest($13::int[]), -1) AS unfinished, nullif(unnest($14::int[]), -1) AS ok,
-        nullif(unnest($15::int[]), -1) AS failed, nullif(unnest($16::int[]), -1) AS canceled,
-        nullif(unnest($17::int[]), -1) AS skipped
+    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::text[]) AS from_state,
+        unnest($4::text[]) AS state, unnest($5::text[]) AS reason, unnest($6::text[]) AS detail,
+        unnest($7::smallint[]) AS needs_left, unnest($8::smallint[]) AS trail,
+        nullif(unnest($9::int[]), -1) AS items, nullif(unnest($10::int[]), -1) AS released,
+        nullif(unnest($11::int[]), -1) AS unfinished, nullif(unnest($12::int[]), -1) AS ok,
+        nullif(unnest($13::int[]), -1) AS failed, nullif(unnest($14::int[]), -1) AS canceled,
+        nullif(unnest($15::int[]), -1) AS skipped
 ) AS k
 WHERE t.run_id = k.run_id
   AND t.number = k.number
-  AND t.run_id BETWEEN $1::bigint AND $2::bigint
   AND t.state = k.from_state
 `
 
 type WriteTasksParams struct {
-	Low         int64
-	High        int64
 	RunIds      []int64
 	Numbers     []int32
 	Froms       []string
@@ -1317,8 +1251,6 @@ type WriteTasksParams struct {
 // made twice changes nothing.
 func (q *Queries) WriteTasks(ctx context.Context, arg WriteTasksParams) (int64, error) {
 	result, err := q.db.Exec(ctx, writeTasks,
-		arg.Low,
-		arg.High,
 		arg.RunIds,
 		arg.Numbers,
 		arg.Froms,

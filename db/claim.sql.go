@@ -105,24 +105,19 @@ WITH lanes AS (
     RETURNING r.run_id, r.number, r.lane, r.rank, r.pipeline_id, r.revision_id, r.attempt, r.failures, r.losses, r.handbacks,
         r.last_loser, r.losers, r.pool_id, r.slots, r.ready_at
 ), numbered AS (
-    SELECT k.run_id, k.number, k.lane, k.rank, k.pipeline_id, k.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers, k.pool_id, k.slots, k.ready_at, row_number() OVER (ORDER BY k.rank) AS place
+    SELECT k.run_id, k.number, k.lane, k.rank, k.pipeline_id, k.revision_id, k.attempt, k.failures, k.losses, k.handbacks,
+        k.last_loser, k.losers, k.pool_id, k.slots, k.ready_at, ($5::uuid[])[row_number() OVER ()] AS token
     FROM taken AS k
-), tokens AS (
-    SELECT t.token, t.place
-    FROM unnest($5::uuid[]) WITH ORDINALITY AS t (token, place)
 ), born AS (
     INSERT INTO live (run_id, number, attempt, executor, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks,
         last_loser, losers, pool_id, slots, ready_at)
-    SELECT n.run_id, n.number, n.attempt, $4, t.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
+    SELECT n.run_id, n.number, n.attempt, $4, n.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
         n.last_loser, n.losers, n.pool_id, n.slots, n.ready_at
     FROM numbered AS n
-    JOIN tokens AS t ON t.place = n.place
-    RETURNING run_id, number, attempt, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks, last_loser, losers, ready_at, claimed_at
 )
-SELECT b.run_id, b.number, b.attempt, b.lease_token, b.lane, n.rank, b.pipeline_id, b.revision_id, b.failures, b.losses, b.handbacks,
-    b.last_loser, b.losers, b.ready_at, b.claimed_at
-FROM born AS b
-JOIN numbered AS n ON n.run_id = b.run_id AND n.number = b.number
+SELECT n.run_id, n.number, n.attempt, n.token::uuid AS lease_token, n.lane, n.rank, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
+    n.last_loser, n.losers, n.ready_at, now()::timestamptz AS claimed_at
+FROM numbered AS n
 ORDER BY n.rank
 `
 
@@ -259,15 +254,7 @@ const itemsOf = `-- name: ItemsOf :many
 SELECT t.run_id, t.number, t.item
 FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
 JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
-WHERE t.run_id BETWEEN $3::bigint AND $4::bigint
 `
-
-type ItemsOfParams struct {
-	RunIds  []int64
-	Numbers []int32
-	Low     int64
-	High    int64
-}
 
 type ItemsOfRow struct {
 	RunID  int64
@@ -276,13 +263,8 @@ type ItemsOfRow struct {
 }
 
 // ItemsOf gives the values of items.
-func (q *Queries) ItemsOf(ctx context.Context, arg ItemsOfParams) ([]ItemsOfRow, error) {
-	rows, err := q.db.Query(ctx, itemsOf,
-		arg.RunIds,
-		arg.Numbers,
-		arg.Low,
-		arg.High,
-	)
+func (q *Queries) ItemsOf(ctx context.Context, runIds []int64, numbers []int32) ([]ItemsOfRow, error) {
+	rows, err := q.db.Query(ctx, itemsOf, runIds, numbers)
 	if err != nil {
 		return nil, err
 	}

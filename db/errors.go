@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,10 +20,14 @@ var ErrNoRows = pgx.ErrNoRows
 // and not answered: it may or may not have happened.
 var ErrOutcomeUnknown = errors.New("nobody knows whether it was committed")
 
+// partitionDay is in the middle of the names of a partition's keys.
+var partitionDay = regexp.MustCompile(`_\d{8}_`)
+
 // Constraint is the name of the constraint that an error says was violated, or "".
+// A partition's key goes by the name of its table's.
 func Constraint(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.ConstraintName
+		return partitionDay.ReplaceAllString(e.ConstraintName, "_")
 	}
 	return ""
 }

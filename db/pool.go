@@ -51,6 +51,7 @@ func (p Purpose) limits() limits {
 			"enable_bitmapscan": "off",
 			"enable_hashjoin":   "off",
 			"enable_mergejoin":  "off",
+			"enable_material":   "off",
 		}}
 	case Pages:
 		return limits{conns: 8, statement: 10 * time.Second, lock: 5 * time.Second}

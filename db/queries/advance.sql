@@ -31,16 +31,14 @@ WHERE r.id = ANY(@ids::bigint[]);
 SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t.attempt,
     t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
-JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
-WHERE t.run_id BETWEEN @low::bigint AND @high::bigint;
+JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number;
 
 -- LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order.
 -- name: LoadOutputs :many
 SELECT t.run_id, t.number, t.outputs
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS first, unnest(@lasts::int[]) AS last) AS k
 JOIN task AS t ON t.run_id = k.run_id AND t.number BETWEEN k.first AND k.last
-WHERE t.run_id BETWEEN @low::bigint AND @high::bigint
-  AND t.state = 'succeeded'
+WHERE t.state = 'succeeded'
 ORDER BY t.run_id, t.number;
 
 -- ActiveCounts says how many tasks and items of runs are ready or live.
@@ -79,7 +77,6 @@ SET reason = 'max_parallel', detail = '', wake_at = NULL
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
 WHERE t.run_id = k.run_id
   AND t.number = k.number
-  AND t.run_id BETWEEN @low::bigint AND @high::bigint
   AND t.state = 'waiting';
 
 -- InsertTasks makes the rows of a started run's tasks, in the states they begin with.
@@ -138,7 +135,6 @@ WITH k AS (
     FROM k
     WHERE t.run_id = k.run_id
       AND t.number = k.number
-      AND t.run_id BETWEEN @low::bigint AND @high::bigint
       AND t.state = 'waiting'
     RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
         k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout
@@ -162,7 +158,6 @@ WITH k AS (
     FROM k
     WHERE t.run_id = k.run_id
       AND t.number = k.number
-      AND t.run_id BETWEEN @low::bigint AND @high::bigint
       AND t.state = 'waiting'
     RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
         k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout, k.pool_id, k.slots
@@ -197,7 +192,6 @@ FROM (
 ) AS k
 WHERE t.run_id = k.run_id
   AND t.number = k.number
-  AND t.run_id BETWEEN @low::bigint AND @high::bigint
   AND t.state = k.from_state;
 
 -- InsertTaskEvents tells what was decided about tasks.
@@ -304,21 +298,20 @@ WHERE o.run_id = k.run_id;
 WITH k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
+), closed AS (
+    SELECT o.run_id, o.pipeline_id, o.group_id, o.state AS was, k.state, k.reason, k.outputs
+    FROM k
+    JOIN open_run AS o ON o.run_id = k.run_id
+    FOR UPDATE OF o
 ), gone AS (
     DELETE FROM open_run AS o
-    USING k
-    WHERE o.run_id = k.run_id
-    RETURNING o.run_id, o.pipeline_id, o.group_id, o.state
-), closed AS (
-    SELECT g.run_id, g.pipeline_id, g.group_id, g.state AS was, k.state, k.reason, k.outputs
-    FROM gone AS g
-    JOIN k ON k.run_id = g.run_id
+    USING closed AS c
+    WHERE o.run_id = c.run_id
 ), ended AS (
     UPDATE run AS r
     SET state = c.state, reason = c.reason, outputs = c.outputs, ended_at = greatest(now(), r.created_at, r.started_at)
     FROM closed AS c
     WHERE r.id = c.run_id
-      AND r.id BETWEEN @low::bigint AND @high::bigint
     RETURNING r.id, r.pipeline_id, r.state, r.ended_at, r.started_at
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
@@ -409,7 +402,6 @@ WITH k AS (
     FROM taken AS w
     WHERE t.run_id = w.run_id
       AND t.number = w.number
-      AND t.run_id BETWEEN @low::bigint AND @high::bigint
       AND t.state = 'waiting'
 )
 INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, pool_id, slots, queue_deadline)

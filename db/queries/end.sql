@@ -1,6 +1,6 @@
 -- EndAttempts writes how attempts ended, each only if its lease token is still the one of the live
 -- attempt: what does not come back belongs to somebody else now, and its process must die. One
--- statement, all fed by what the guarded delete returned: the finished attempt, the move of its task,
+-- statement, all fed by the live rows that were locked and whose token was right: the finished attempt, the move of its task,
 -- the wake for its run (and its pool) and the event are there together or not at all.
 --
 -- Times never run backward, whatever the clock did: an attempt ends no earlier than it began.
@@ -19,22 +19,20 @@ WITH report AS (
         unnest(@failures::int[]) AS failures, unnest(@losses::int[]) AS losses, unnest(@handbacks::int[]) AS handbacks,
         unnest(@last_losers::uuid[]) AS last_loser, unnest(@losers::int[]) AS losers,
         unnest(@causes::text[]) AS cause
-), dead AS (
-    DELETE FROM live AS l
-    USING report AS r
-    WHERE l.run_id = r.run_id
-      AND l.number = r.number
-      AND l.lease_token = r.token
-    RETURNING l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id, l.pipeline_id,
-        l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle
 ), gone AS (
     SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id, l.pipeline_id,
         coalesce(l.started_at, CASE WHEN r.started_ago >= 0 THEN greatest(l.claimed_at, now() - r.started_ago * interval '1 millisecond') END) AS started_at,
         l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle,
         r.state, r.reason, r.detail, r.exit_code, r.signal, r.cpu_ms, r.max_rss, r.raw_outputs, r.summary,
         r.task_state, r.task_reason, r.task_detail, r.outputs, r.delay, r.failures, r.losses, r.handbacks, r.last_loser, r.losers, r.cause
-    FROM dead AS l
-    JOIN report AS r ON r.run_id = l.run_id AND r.number = l.number
+    FROM report AS r
+    JOIN live AS l ON l.run_id = r.run_id AND l.number = r.number AND l.lease_token = r.token
+    FOR UPDATE OF l
+), dead AS (
+    DELETE FROM live AS l
+    USING gone AS g
+    WHERE l.run_id = g.run_id
+      AND l.number = g.number
 ), history AS (
     INSERT INTO attempt (run_id, number, attempt, executor, lease_token, state, reason, detail, exit_code, signal, ready_at, claimed_at,
         started_at, ended_at, cpu_ms, max_rss, outputs, summary, log_seen, log_stored, log_cut_at, target, remote_name, handle)
