@@ -64,7 +64,8 @@ func sharedSchema(*tables) []field[schemaDraft] {
 			key: "items", doc: "Schema of the elements of an array.",
 			read: func(d *document, s *schemaDraft, v value) {
 				if items, ok := d.readSchema(v, "items", d.p.tables.param, 0); ok {
-					s.Items = &items
+					items.Required = false // an element is there or not
+				s.Items = &items
 				}
 			},
 			schema: func() jsonSchema { return ref("param") },

@@ -127,7 +127,11 @@ func (s *scanner) line(no int, r []rune) {
 			return
 		}
 		if i == 0 && marker(string(r), "---") {
-			i = 3
+			for i = 3; i < len(r) && r[i] == ' '; i++ {
+			}
+			if i == len(r) {
+				return
+			}
 		}
 		if len(s.flow) == 0 && r[i] != '#' && keyLine.MatchString(string(r[i:min(len(r), i+200)])) {
 			s.indent(no, r, i)
