@@ -1,10 +1,6 @@
 package flow
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Start is the first decision of a run that was admitted: its tasks are born,
 // and those without needs are looked at.
@@ -18,18 +14,18 @@ func (g *Graph) Start(in Input) (Decision, Missing) {
 	d.Run.Phase, d.Run.Unfinished, d.Run.Rows = g.start.Run.Phase, g.start.Run.Unfinished, g.start.Run.Rows
 	d.Changes = slices.Clone(d.Changes)
 	d.Release = slices.Clone(d.Release)
+	d.Run.Active += len(d.Release)
 	return d, Missing{}
 }
 
 func (g *Graph) decideStart(in Input) (Decision, Missing) {
 	in.Run.Phase, in.Run.Unfinished, in.Run.Rows = PhaseTasks, g.tasks, len(g.nodes)
 	in.Look = true
-	born := make([]Task, len(g.nodes))
 	s := newStep(g, in)
 	s.born = true
 	for i := range g.nodes {
-		born[i] = Task{Ordinal: i, State: Waiting, NeedsLeft: len(g.nodes[i].needs)}
-		s.rows[i] = &row{Task: born[i], touched: true}
+		r := s.untouched(i)
+		r.from, r.touched = "", true
 	}
 	if !s.stopping() {
 		for i := range g.nodes[:g.tasks] {
@@ -80,15 +76,6 @@ type row struct {
 	touched  bool // differs from the database
 	released bool
 	listed   bool // in step.fans
-}
-
-// A candidate is a number that may be released, or the next count items of a
-// fan-out.
-type candidate struct {
-	number, count int
-	window        bool
-	again         bool // came back: only its number is known, no row
-	held          bool // was held already
 }
 
 func newStep(g *Graph, in Input) *step {
@@ -175,115 +162,6 @@ func (s *step) end(e End) {
 		s.ended(o, e.State)
 	default:
 		s.itemEnd(o, e)
-	}
-}
-
-func (s *step) itemEnd(o int, e End) {
-	r := s.need(o)
-	if r == nil || r.Fan == nil || r.State.Ended() {
-		return
-	}
-	if !r.listed {
-		r.listed = true
-		s.fans = append(s.fans, o)
-	}
-	if e.State == Waiting {
-		if !s.stopping() && !s.failing(r) {
-			s.may = append(s.may, candidate{number: e.Number, count: 1, again: true})
-		}
-		return
-	}
-	n := max(e.Count, 1)
-	before := s.failing(r)
-	f := r.Fan
-	f.Unfinished -= n
-	switch e.State {
-	case Succeeded:
-		f.OK += n
-	case Failed:
-		f.Failed += n
-	case Canceled:
-		f.Canceled += n
-	case Skipped:
-		f.Skipped += n
-	}
-	r.touched = true
-	if s.failing(r) && !before {
-		r.Reason = "" // nothing of it is held any more
-		if !s.stopping() {
-			s.d.CancelItems = append(s.d.CancelItems, o)
-		}
-	}
-}
-
-// failing says that an item failed and takes the others along.
-func (s *step) failing(r *row) bool {
-	return r.Fan.Failed > 0 && s.g.nodes[r.Ordinal].task.FailFast
-}
-
-// fan goes on with a fan-out after its items' ends have been counted.
-func (s *step) fan(o int) {
-	r := s.rows[o]
-	f := r.Fan
-	if f.Unfinished > 0 {
-		s.window(r)
-		return
-	}
-	state, reason := f.result(), ""
-	switch state {
-	case Canceled:
-		reason = s.stopReason()
-	case Skipped:
-		reason = ReasonExitCode
-	}
-	detail := ""
-	if state == Failed || state == Canceled {
-		detail = f.detail()
-	}
-	s.settle(r, state, reason, detail)
-}
-
-// result is how a fan-out ends once all its items have ended.
-func (f *Fan) result() State {
-	switch {
-	case f.Failed > 0:
-		return Failed
-	case f.Canceled > 0:
-		return Canceled
-	case f.OK > 0 || f.Items == 0:
-		return Succeeded
-	}
-	return Skipped
-}
-
-func (f *Fan) detail() string {
-	if f.Failed > 0 {
-		return fmt.Sprintf("%d of %d items failed", f.Failed, f.Items)
-	}
-	return fmt.Sprintf("%d of %d items were canceled", f.Canceled, f.Items)
-}
-
-// stopReason is why a task that ends canceled now was canceled.
-func (s *step) stopReason() string {
-	if s.run.TimedOut && !s.run.CancelRequested {
-		return ReasonRunTimedOut
-	}
-	return ReasonCanceled
-}
-
-// window offers the next items of a fan-out for release.
-func (s *step) window(r *row) {
-	f := r.Fan
-	if s.stopping() || s.failing(r) || f.Released == f.Items {
-		return
-	}
-	n := f.Items - f.Released
-	if limit := s.g.nodes[r.Ordinal].task.MaxParallel; limit > 0 {
-		flying := f.Released - (f.Items - f.Unfinished)
-		n = min(n, limit-flying)
-	}
-	if n > 0 {
-		s.may = append(s.may, candidate{number: ItemNumber(r.Ordinal, f.Released), count: n, window: true})
 	}
 }
 
@@ -418,32 +296,6 @@ func (s *step) foresee(o int) {
 	}
 }
 
-// expand makes the items of a fan-out.
-func (s *step) expand(n *node, r *row) {
-	list, err, ok := s.list(n, r)
-	if !ok {
-		return
-	}
-	switch {
-	case err != nil:
-		s.broken(r, n.items.field(), err)
-	case len(list) > MaxItems:
-		s.broken(r, n.items.field(), tooMany(len(list)))
-	case s.run.Rows+len(list) > MaxRows:
-		s.settle(r, Failed, ReasonTooManyItems, fmt.Sprintf("%d items and %d rows so far, %d rows a run at most", len(list), s.run.Rows, MaxRows))
-	case len(list) == 0:
-		r.Fan = &Fan{}
-		s.foresee(n.ordinal)
-		s.settle(r, Succeeded, "", "")
-	default:
-		s.run.Rows += len(list)
-		r.State, r.touched = Ready, true
-		r.Fan = &Fan{Items: len(list), Unfinished: len(list)}
-		s.d.Expand = append(s.d.Expand, Expansion{Ordinal: n.ordinal, Items: list})
-		s.window(r)
-	}
-}
-
 // close makes the decision whole.
 func (s *step) close() (Decision, Missing) {
 	slices.Sort(s.fans) // so that a batch does not depend on the order of its ends
@@ -470,165 +322,6 @@ func (s *step) close() (Decision, Missing) {
 	s.d.Run = s.run
 	s.changes()
 	return s.d, Missing{}
-}
-
-// stop asks for everything of the phase to be canceled.
-func (s *step) stop() {
-	from, to := s.g.phaseOf(s.run.Phase)
-	s.d.CancelPhase = &CancelPhase{From: Number(from), To: Number(to), Reason: s.stopReason()}
-	if s.run.Phase == PhaseTasks && s.run.TimedOut && !s.run.CancelRequested {
-		s.because(ReasonTimedOut)
-	}
-}
-
-// turn goes to the next phase, or to the end of the run, when a phase is over.
-func (s *step) turn() {
-	if s.run.Unfinished > 0 {
-		return
-	}
-	if s.run.Phase == PhaseTasks && s.run.Reason == "" {
-		s.run.TimedOut = false // all had ended by themselves
-	}
-	_, finally := s.g.Size()
-	if s.run.Phase == PhaseTasks && finally > 0 {
-		s.run.Phase, s.run.Unfinished = PhaseFinally, finally
-		from, to := s.g.phaseOf(PhaseFinally)
-		for o := from; o < to; o++ {
-			if s.known(o) == nil {
-				s.untouched(o)
-			}
-		}
-		for o := from; o < to; o++ {
-			r := s.rows[o]
-			switch {
-			case s.run.CancelAgain:
-				s.settle(r, Canceled, ReasonCanceled, "")
-			case len(s.g.nodes[o].needs) == 0:
-				s.due(o)
-			}
-		}
-	}
-	if s.run.Unfinished == 0 && !s.missed() {
-		s.finish()
-	}
-}
-
-// result is how the run stands: in finally, how tasks went.
-func (s *step) result() State {
-	state, _ := s.run.Standing()
-	return state
-}
-
-func (s *step) finish() {
-	f := Finish{State: s.result(), Reason: s.run.Reason, Outputs: map[string]any{}}
-	if s.run.Reason == ReasonFinally && f.State == Succeeded {
-		f.State = Failed
-	}
-	if f.State == Canceled && f.Reason == "" {
-		f.Reason = ReasonCanceled
-	}
-	if f.State == Succeeded {
-		outputs, err, ok := s.runOutputs()
-		if !ok {
-			return
-		}
-		if err != nil {
-			f.State, f.Reason, f.Detail = Failed, ReasonOutputs, err.Error()
-		} else {
-			f.Outputs = outputs
-		}
-	}
-	s.run.Reason = f.Reason
-	s.d.Finish = &f
-}
-
-// release spends what the run's max_parallel leaves, in order of the numbers.
-func (s *step) release() {
-	if s.d.Finish != nil {
-		return
-	}
-	free := 0
-	if limit := s.g.p.MaxParallel; limit > 0 {
-		free = max(0, limit-s.run.Active)
-		s.offerHeld()
-		if s.missed() {
-			return
-		}
-		slices.SortFunc(s.may, func(a, b candidate) int { return cmp.Compare(a.number, b.number) })
-	} else {
-		for _, c := range s.may {
-			free += c.count
-		}
-	}
-	size := 0
-	for _, c := range s.may {
-		size += c.count
-	}
-	s.d.Release = make([]int, 0, min(free, size))
-	for _, c := range s.may {
-		n := min(free, c.count)
-		free -= n
-		for i := range n {
-			s.d.Release = append(s.d.Release, c.number+i)
-		}
-		s.released(c, n)
-	}
-	slices.Sort(s.d.Release)
-	s.run.Active += len(s.d.Release)
-}
-
-// released notes that n of a candidate are released and the rest is held.
-func (s *step) released(c candidate, n int) {
-	o, _ := Split(c.number)
-	switch {
-	case c.window:
-		r := s.rows[o]
-		reason := ""
-		if n < c.count {
-			reason = ReasonMaxParallel
-		}
-		if n > 0 || r.Reason != reason {
-			r.Fan.Released += n
-			r.Reason, r.touched = reason, true
-		}
-	case c.again && n == 0 && !c.held:
-		s.d.Hold = append(s.d.Hold, c.number)
-	case !c.again:
-		r := s.rows[o]
-		r.touched = true
-		if n == 0 {
-			r.Reason = ReasonMaxParallel
-		} else {
-			r.released = true
-		}
-	}
-}
-
-// offerHeld makes candidates of what the run's max_parallel held back.
-func (s *step) offerHeld() {
-	if s.stopping() {
-		return
-	}
-	for _, number := range s.in.Held {
-		o, index := Split(number)
-		if o < 0 || o >= len(s.g.nodes) {
-			continue
-		}
-		if s.g.nodes[o].items == nil {
-			s.may = append(s.may, candidate{number: number, count: 1, again: true, held: true})
-			continue
-		}
-		r := s.need(o)
-		if r == nil || r.Fan == nil || r.State.Ended() || s.failing(r) {
-			continue
-		}
-		if index >= 0 {
-			s.may = append(s.may, candidate{number: number, count: 1, again: true, held: true})
-		} else if !r.listed {
-			r.listed = true
-			s.window(r)
-		}
-	}
 }
 
 // changes lists the rows that differ, in file order.

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -233,7 +234,7 @@ func TestStartReleasesRootsAndBirthsAll(t *testing.T) {
 		t.Fatalf("missing %+v", missing)
 	}
 	want := Decision{
-		Run: Run{ID: 3, Phase: PhaseTasks, Unfinished: 3, Rows: 4},
+		Run: Run{ID: 3, Phase: PhaseTasks, Unfinished: 3, Rows: 4, Active: 2},
 		Changes: []Change{
 			{Task: Task{Ordinal: 0, State: Waiting}, Released: true},
 			{Task: Task{Ordinal: 1, State: Waiting, NeedsLeft: 1}},
@@ -242,7 +243,6 @@ func TestStartReleasesRootsAndBirthsAll(t *testing.T) {
 		},
 		Release: []int{Number(0), Number(2)},
 	}
-	d.Run.Active = 0
 	if diff := cmp.Diff(want, d); diff != "" {
 		t.Errorf("Start (-want +got):\n%s", diff)
 	}
@@ -493,5 +493,62 @@ func TestRunOutputs(t *testing.T) {
 	p.Outputs = []pipeline.RunOutput{{Name: "x", Value: "${{ tasks.a.outputs.v / 0 }}"}}
 	if s = play(t, p, script{"a": "f"}, nil); s.done.Reason != ReasonTasks {
 		t.Errorf("outputs of a failed run were evaluated: %+v", s.done)
+	}
+}
+
+func TestOutputsThatAreTooLarge(t *testing.T) {
+	p := define(pipeline.Tasks{
+		task("a", forEach("x"), outputs("v")),
+		task("b", needs("a"), when("size(needs.a.outputs.v) == 1")),
+		task("c", needs("a"), when(`needs.a.result == "succeeded"`)),
+	})
+	s := newStore(compile(t, p), Run{})
+	s.start()
+	d, missing := s.g.Advance(Input{
+		Run: s.run, Ends: []End{{Number: ItemNumber(0, 0), State: Succeeded}},
+		Tasks: map[int]Task{0: *s.tasks[0]}, TooLarge: map[int]bool{0: true},
+	})
+	if !missing.None() || len(d.Changes) != 3 || d.Changes[1].State != Failed || d.Changes[1].Reason != ReasonOutputsTooLarge || !d.Changes[2].Released {
+		t.Errorf("missing %+v, decision %+v", missing, d)
+	}
+}
+
+// A cascade over many joins takes few rounds and reads little in vain.
+func TestCascadesTakeFewRounds(t *testing.T) {
+	tasks := pipeline.Tasks{task("x"), task("a0")}
+	for i := 1; i < 400; i++ {
+		tasks = append(tasks, task(fmt.Sprintf("a%d", i), needs(tasks[i].Name, "x")))
+	}
+	s := newStore(compile(t, define(tasks)), Run{})
+	s.start()
+	for _, how := range []script{nil, {"a0": "f"}} {
+		s.once(how)
+	}
+	if s.done == nil || len(s.errs) > 0 {
+		t.Fatalf("run %+v, %v", s.run, s.errs)
+	}
+	if s.rounds > 8 || s.loaded > 1200 {
+		t.Errorf("%d rounds, %d rows read", s.rounds, s.loaded)
+	}
+}
+
+// The wake of a back-off may come after a cancel has ended what it was for.
+func TestLateWakeOfABackoffChangesNothing(t *testing.T) {
+	p := define(pipeline.Tasks{task("a", retry(1))}, task("z"))
+	s := newStore(compile(t, p), Run{})
+	s.start()
+	s.claim(0)
+	s.finish(0, exit(1), nil)
+	late := s.pending
+	s.pending = nil
+	s.run.CancelRequested, s.look = true, true
+	s.advance(nil, nil)
+	if s.run.Phase != PhaseFinally {
+		t.Fatalf("run %+v", s.run)
+	}
+	s.advance(late, nil)
+	s.check()
+	if len(s.errs) > 0 || s.tasks[0].State != Canceled {
+		t.Errorf("%s, %v", s.told(), s.errs)
 	}
 }
