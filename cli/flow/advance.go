@@ -45,7 +45,11 @@ func (g *Graph) Advance(in Input) (Decision, Missing) {
 		s.end(e)
 	}
 	for _, o := range in.Due {
-		if r := s.need(o); r != nil && !s.stopping() && r.State == Waiting && r.NeedsLeft == 0 && r.Fan == nil {
+		switch r := s.need(o); {
+		case r == nil || r.State.Ended():
+		case r.Fan != nil:
+			s.recounted(r)
+		case !s.stopping() && r.State == Waiting && r.NeedsLeft == 0:
 			s.due(o)
 		}
 	}
@@ -305,6 +309,11 @@ func (s *step) close() (Decision, Missing) {
 	if s.missed() {
 		return Decision{}, s.lacking()
 	}
+	// An item that came back in the same batch as the failure of another.
+	s.may = slices.DeleteFunc(s.may, func(c candidate) bool {
+		o, index := Split(c.number)
+		return c.again && index >= 0 && s.failing(s.rows[o])
+	})
 	if s.in.Look && s.stopping() && s.run.Unfinished > 0 {
 		s.stop()
 	}

@@ -190,8 +190,8 @@ func (s *step) success(n *node, r *row) bool {
 	return r.Trail&TrailMissed == 0 && (!n.finally || s.result() == Succeeded)
 }
 
-// list gives the items of a fan-out.
-func (s *step) list(n *node, r *row) (list []any, err error, ok bool) {
+// itemsOf gives the items of a fan-out.
+func (s *step) itemsOf(n *node) (list []any, err error, ok bool) {
 	if !s.ready(n.items.reads, n.when.implied) {
 		return nil, nil, false
 	}

@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // itemEnd counts the end of an item, or lets it run once more.
 func (s *step) itemEnd(o int, e End) {
@@ -8,10 +11,7 @@ func (s *step) itemEnd(o int, e End) {
 	if r == nil || r.Fan == nil || r.State.Ended() {
 		return
 	}
-	if !r.listed {
-		r.listed = true
-		s.fans = append(s.fans, o)
-	}
+	s.list(r)
 	if e.State == Waiting {
 		if !s.stopping() && !s.failing(r) {
 			s.may = append(s.may, candidate{number: e.Number, count: 1, again: true})
@@ -38,6 +38,22 @@ func (s *step) itemEnd(o int, e End) {
 		if !s.stopping() {
 			s.d.CancelItems = append(s.d.CancelItems, o)
 		}
+	}
+}
+
+// list has a fan-out looked at once all ends are counted.
+func (s *step) list(r *row) {
+	if !r.listed {
+		r.listed = true
+		s.fans = append(s.fans, r.Ordinal)
+	}
+}
+
+// recounted looks at a fan-out that was counted anew.
+func (s *step) recounted(r *row) {
+	s.list(r)
+	if r.Fan.Unfinished > 0 && s.failing(r) && !s.stopping() && !slices.Contains(s.d.CancelItems, r.Ordinal) {
+		s.d.CancelItems = append(s.d.CancelItems, r.Ordinal)
 	}
 }
 
@@ -90,7 +106,7 @@ func (f *Fan) detail() string {
 
 // stopReason is why a task that ends canceled now was canceled.
 func (s *step) stopReason() string {
-	if s.run.TimedOut && !s.run.CancelRequested {
+	if s.run.Phase == PhaseTasks && s.run.TimedOut && !s.run.CancelRequested {
 		return ReasonRunTimedOut
 	}
 	return ReasonCanceled
@@ -114,7 +130,7 @@ func (s *step) window(r *row) {
 
 // expand makes the items of a fan-out.
 func (s *step) expand(n *node, r *row) {
-	list, err, ok := s.list(n, r)
+	list, err, ok := s.itemsOf(n)
 	if !ok {
 		return
 	}

@@ -245,11 +245,6 @@ func TestRecountGoesOn(t *testing.T) {
 		s.done, s.pending = nil, nil // the wakes of a run go with it
 		run := s.run
 		run.Reason, run.Phase = "", PhaseTasks
-		for o, task := range s.tasks {
-			if o < len(pl.p.Tasks) && task.State == Failed {
-				run.Reason = ReasonTasks
-			}
-		}
 		c := g.Recount(run, func(yield func(Row) bool) {
 			for o, task := range s.tasks {
 				if !yield(Row{Number: Number(o), State: task.State}) {
@@ -292,4 +287,63 @@ func TestRecountGoesOn(t *testing.T) {
 			t.Errorf("the run is %s, the oracle says %s", got, want.end())
 		}
 	})
+}
+
+// The sweep finds a run whose wakes were lost: counted anew, it goes on.
+func TestLostWakesAreMadeGood(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pl := draw(t)
+		g, err := Compile(pl.p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newStore(g, pl.run)
+		s.start()
+		for steps := 0; s.done == nil; steps++ {
+			if len(s.errs) > 0 || steps > 1000 {
+				t.Fatalf("does not go on: %s %v", s.told(), s.errs)
+			}
+			if len(s.ready) > 0 {
+				n := slices.Min(keys(s.ready))
+				s.claim(n)
+				pl.end(t, s, n)
+			}
+			batch := s.pending
+			s.pending = nil
+			if rapid.IntRange(0, 2).Draw(t, "lose") > 0 {
+				s.advance(batch, nil)
+				continue
+			}
+			// Ends that say "once more" are found by the sweep itself.
+			back := slices.DeleteFunc(batch, func(e End) bool { return e.State != Waiting })
+			c := g.Recount(s.run, s.all)
+			s.run = c.Run
+			for o, task := range c.Tasks {
+				row := clone(task)
+				s.tasks[o] = &row
+			}
+			s.look = true
+			s.advance(back, c.Due)
+		}
+		want := judge(pl)
+		for i := range pl.tasks {
+			if got := string(s.tasks[i].State); got != want.states[i] {
+				t.Errorf("%s is %s, the oracle says %s", pl.tasks[i].name, got, want.states[i])
+			}
+		}
+	})
+}
+
+// all gives the rows as they are.
+func (s *store) all(yield func(Row) bool) {
+	for o, t := range s.tasks {
+		if !yield(Row{Number(o), t.State, t.Reason, s.started[Number(o)]}) {
+			return
+		}
+	}
+	for n, it := range s.items {
+		if !yield(Row{n, it.state, it.reason, s.started[n]}) {
+			return
+		}
+	}
 }

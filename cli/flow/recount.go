@@ -14,13 +14,14 @@ type Row struct {
 
 // Recounted is a run counted anew from its rows.
 type Recounted struct {
-	// Run carries the counters; all else in it is as it was.
+	// Run carries the counters, and a reason if it had none and should; all
+	// else in it is as it was.
 	Run Run
 	// Tasks are all own rows, with NeedsLeft, Trail and Fan as the states of
 	// the rows want them.
 	Tasks map[int]Task
 	// Due are tasks that nobody has looked at although all their needs have
-	// ended. They go into Input.Due.
+	// ended, and all fan-outs that have items. They go into Input.Due.
 	Due []int
 }
 
@@ -98,27 +99,40 @@ func (c *Recounted) count(g *Graph, started map[int]bool) {
 	r := &c.Run
 	r.Unfinished, r.Failed, r.Canceled, r.Skipped = 0, 0, 0, 0
 	from, to := g.phaseOf(r.Phase)
+	finally := ""
 	for o := range g.nodes {
 		t, ok := c.Tasks[o]
 		if !ok {
 			continue
 		}
-		if o < g.tasks {
-			switch t.State {
-			case Failed:
-				r.Failed++
-			case Canceled:
-				r.Canceled++
-			case Skipped:
-				r.Skipped++
+		switch {
+		case o >= g.tasks:
+			if t.State == Failed || t.State == Canceled && !r.CancelAgain {
+				finally = ReasonFinally
 			}
+		case t.State == Failed:
+			r.Failed++
+		case t.State == Canceled:
+			r.Canceled++
+		case t.State == Skipped:
+			r.Skipped++
 		}
 		if o < from || o >= to || t.State.Ended() {
 			continue
 		}
 		r.Unfinished++
-		if t.State == Waiting && t.NeedsLeft == 0 && t.Fan == nil && !started[o] && t.Reason == "" {
+		if t.Fan != nil || t.State == Waiting && t.NeedsLeft == 0 && !started[o] && t.Reason == "" {
 			c.Due = append(c.Due, o)
 		}
+	}
+	// Which came first is not known any more, unless it is kept.
+	switch {
+	case r.Reason != "":
+	case r.Failed > 0:
+		r.Reason = ReasonTasks
+	case r.Canceled > 0 && !r.CancelRequested && !r.TimedOut:
+		r.Reason = ReasonCanceledTask
+	default:
+		r.Reason = finally
 	}
 }

@@ -79,8 +79,8 @@ type Input struct {
 	// Graph.NeedsActive.
 	Held []int
 	Ends []End
-	// Due are tasks all of whose needs have ended and that nobody has looked at
-	// yet: what Recount found, after a rerun or a repair.
+	// Due is what Recount found, after a rerun or a repair: tasks all of whose
+	// needs have ended and that nobody has looked at yet, and fan-outs.
 	Due []int
 	// TooLarge are fan-outs whose collected outputs are larger than may be
 	// read: whoever reads them fails, reason outputs_too_large.
