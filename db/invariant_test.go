@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/db/dbtest"
 )
 
@@ -329,5 +330,25 @@ func TestInvariantsHoldOnWhatIsConsistentAndReportWhatIsNot(t *testing.T) {
 				return errUndo
 			})
 		}
+	}
+}
+
+func TestSelfCheckSaysWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	url := dbtest.URL(t)
+	conn := connect(t, url)
+	fixture(t, conn)
+	pool := dbtest.Open(t, db.Config{URL: url, Purpose: db.Upkeep})
+	if got, err := db.SelfCheck(t.Context(), pool, true); err != nil || len(got) != 0 {
+		t.Fatalf("the fixture is broken: %v, %v", got, err)
+	}
+	exec(t, conn, "DELETE FROM ready")
+	exec(t, conn, "UPDATE wake SET not_before = '-infinity'")
+	got, err := db.SelfCheck(t.Context(), pool, false)
+	if err != nil || len(got) != 1 || got[0].Name != "inv_23_running_without_attempt" || !strings.Contains(got[0].Example, `"number": 2`) {
+		t.Errorf("SelfCheck = %v, %v, want the released task that is nowhere", got, err)
+	}
+	if got, err := db.SelfCheck(t.Context(), pool, true); err != nil || len(got) != 2 {
+		t.Errorf("SelfCheck when quiet = %v, %v, want the ignored wake too", got, err)
 	}
 }

@@ -59,6 +59,9 @@ func TestEveryDayHasItsPartitionsHoweverTheClockMoves(t *testing.T) {
 	pool, conn := dbtest.Open(t, configFor(u)), connect(t, u)
 	q := pool.Queries()
 	today := now(t, conn)
+	if _, err := q.EnsurePartitions(t.Context(), nil, db.DaysAhead); err != nil {
+		t.Fatal(err)
+	}
 	for _, day := range []int{-1, 0, 1, 14} {
 		if err := insertDay(conn, t, today.AddDate(0, 0, day)); err != nil {
 			t.Errorf("day %+d: %v", day, err)

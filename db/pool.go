@@ -125,6 +125,7 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 		}
 		return nil
 	}
+	cfg.AfterConnect = registerTypes
 	// The pool outlives the call that opened it.
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
 	if err != nil {
