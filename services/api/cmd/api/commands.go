@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/api"
+	"github.com/synthesizer-dev/synthesizer/services/internal/command"
+)
+
+var migrate = &cli.Command{
+	Name: "migrate", Usage: "bring the database up to date; may be repeated, and run several times at once",
+	Flags: []cli.Flag{command.Database()},
+	Action: func(c *cli.Context) error {
+		url, err := command.DatabaseURL(c)
+		if err != nil {
+			return err
+		}
+		report, err := db.Migrate(c.Context, url)
+		for _, w := range report.Warnings {
+			fmt.Fprintln(c.App.ErrWriter, "! "+w)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.App.Writer, "schema %d, %d migrations applied, %d partitions made\n", report.Version, len(report.Applied), report.Partitions)
+		return nil
+	},
+}
+
+var token = &cli.Command{
+	Name: "token", Usage: "print an admin token, once; --reset makes another and ends those before",
+	Flags: []cli.Flag{command.Database(), &cli.BoolFlag{Name: "reset", Usage: "end the tokens handed out before"}},
+	Action: func(c *cli.Context) error {
+		url, err := command.DatabaseURL(c)
+		if err != nil {
+			return err
+		}
+		secret, err := api.OperatorToken(c.Context, url, c.Bool("reset"))
+		if err == nil {
+			fmt.Fprintln(c.App.Writer, secret)
+		}
+		return err
+	},
+}
