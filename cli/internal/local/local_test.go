@@ -18,7 +18,11 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/cli/process"
+	"go.uber.org/goleak"
 )
+
+// No goroutine outlives a run.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func parse(t *testing.T, text string) *pipeline.Pipeline {
 	t.Helper()
