@@ -151,7 +151,7 @@ func (s *step) untouched(ordinal int) *row {
 // end takes one end into account.
 func (s *step) end(e End) {
 	o, index := Split(e.Number)
-	if o < 0 || o >= len(s.g.nodes) || !e.State.Ended() && e.State != Waiting {
+	if e.Number < 0 || o >= len(s.g.nodes) || !e.State.Ended() && e.State != Waiting {
 		return // a number or a state of nothing; whoever wrote it is at fault
 	}
 	if from, to := s.g.phaseOf(s.run.Phase); o < from || o >= to {

@@ -347,3 +347,38 @@ func (s *store) all(yield func(Row) bool) {
 		}
 	}
 }
+
+// Whatever a caller tells, a decision does not panic: the scheduler serves
+// other runs in the same batch.
+func TestNonsenseDoesNotPanic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pl := draw(t)
+		g, err := Compile(pl.p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newStore(g, pl.run)
+		s.start()
+		number := rapid.Custom(func(t *rapid.T) int {
+			return rapid.IntRange(-1, len(pl.tasks)).Draw(t, "task")*ItemSpan + rapid.IntRange(-1, 7).Draw(t, "item")
+		})
+		in := Input{Run: s.run, Tasks: map[int]Task{}, Outputs: map[int]map[string]any{}, Look: rapid.Bool().Draw(t, "look")}
+		in.Held = rapid.SliceOf(number).Draw(t, "held")
+		in.Due = rapid.SliceOf(rapid.IntRange(0, len(pl.tasks)-1)).Draw(t, "due")
+		in.Run.CancelRequested = rapid.Bool().Draw(t, "canceled")
+		in.Run.TimedOut = rapid.Bool().Draw(t, "timed out")
+		for _, n := range rapid.SliceOf(number).Draw(t, "ends") {
+			in.Ends = append(in.Ends, End{
+				Number: n, Count: rapid.IntRange(-1, 3).Draw(t, "count"),
+				State: rapid.SampledFrom([]State{Succeeded, Failed, Canceled, Skipped, Waiting, Ready, Queued, "x"}).Draw(t, "state"),
+			})
+		}
+		for o, row := range s.tasks {
+			in.Tasks[o] = clone(*row)
+			in.Outputs[o] = nil
+		}
+		if _, missing := g.Advance(in); len(missing.Tasks) > 0 {
+			t.Errorf("asks for rows it has: %v", missing)
+		}
+	})
+}

@@ -83,7 +83,7 @@ func (s *step) offerHeld() {
 	}
 	for _, number := range s.in.Held {
 		o, index := Split(number)
-		if o < 0 || o >= len(s.g.nodes) {
+		if number < 0 || o >= len(s.g.nodes) {
 			continue
 		}
 		if s.g.nodes[o].items == nil {
