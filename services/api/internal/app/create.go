@@ -255,6 +255,10 @@ func (a *App) joinGroup(ctx context.Context, q *db.Queries, p db.FindPipelineRow
 	if len(counts) > 0 {
 		running, queued, counted = int(counts[0].Running), int(counts[0].Queued), int(counts[0].Counted)
 	}
+	// Those at the head of the queue that have room start within a moment: they
+	// count as if they had.
+	starting := min(queued, max(0, made.Limit-running))
+	running, queued, counted = running+starting, queued-starting, max(0, counted-starting)
 	v := flow.AdmitTick(running, queued, counted, flow.QueuedRun{Limit: made.Limit, MaxQueued: made.MaxQueued, OnConflict: made.OnConflict, Counted: true})
 	if v.Reason == flow.ReasonQueueFull {
 		return 0, api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(running, "run"), counted).
