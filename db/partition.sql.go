@@ -10,6 +10,18 @@ import (
 	"time"
 )
 
+const analyzeHistory = `-- name: AnalyzeHistory :exec
+SELECT analyze_history($1::text)
+`
+
+// AnalyzeHistory refreshes the planner's knowledge of a table of history (tick,
+// run, task, attempt or event) as a whole, which autovacuum never does. Once a
+// day is enough.
+func (q *Queries) AnalyzeHistory(ctx context.Context, parent string) error {
+	_, err := q.db.Exec(ctx, analyzeHistory, parent)
+	return err
+}
+
 const dropEvents = `-- name: DropEvents :one
 SELECT drop_events($1::date)
 `

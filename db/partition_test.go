@@ -313,3 +313,19 @@ func TestRunIDsCarryTheirDayAndFitJSON(t *testing.T) {
 		t.Errorf("%d ids are not above the one before", n)
 	}
 }
+
+func TestHistoryIsAnalysedAsAWhole(t *testing.T) {
+	t.Parallel()
+	u := dbtest.URL(t)
+	pool, conn := dbtest.Open(t, db.Config{URL: u, Purpose: db.Upkeep}), connect(t, u)
+	exec(t, conn, "INSERT INTO event (kind) SELECT 'run' FROM generate_series(1, 500)")
+	if err := pool.Queries().AnalyzeHistory(t.Context(), "event"); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, conn, "SELECT reltuples::int FROM pg_class WHERE oid = 'event'::regclass"); n != 500 {
+		t.Errorf("the planner expects %d events, want 500", n)
+	}
+	if err := pool.Queries().AnalyzeHistory(t.Context(), "session"); err == nil {
+		t.Error("any table may be analysed")
+	}
+}

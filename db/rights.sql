@@ -69,7 +69,7 @@ BEGIN
             ('syn_scheduler', 'INSERT, UPDATE, DELETE ON remote_object'),
             ('syn_scheduler', 'UPDATE (tzdata_version) ON installation'),
             ('syn_scheduler', 'USAGE ON SEQUENCE run_seq'),
-            ('syn_scheduler', 'EXECUTE ON FUNCTION next_run_id(), ensure_partitions(date, integer), partitions_ahead(date), partitions_before(text, date), drop_runs(date), drop_ticks(date), drop_logs(date), drop_events(date), inv.report()'),
+            ('syn_scheduler', 'EXECUTE ON FUNCTION next_run_id(), ensure_partitions(date, integer), partitions_ahead(date), partitions_before(text, date), drop_runs(date), drop_ticks(date), drop_logs(date), drop_events(date), analyze_history(text), inv.report()'),
 
             -- ------------------------------------------------ executor: claims, ends, output
             ('syn_executor', 'SELECT ON pipeline, revision, lane, run, task, attempt, open_run, secret'),

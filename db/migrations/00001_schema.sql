@@ -816,6 +816,19 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- analyze_history refreshes what the planner knows of a partitioned table as a whole, which
+-- autovacuum never does. One table at a time: it holds a snapshot.
+-- +goose StatementBegin
+CREATE FUNCTION analyze_history(parent text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+    IF parent NOT IN ('tick', 'run', 'task', 'attempt', 'event') THEN
+        RAISE EXCEPTION '% is not a table of history', parent USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    EXECUTE format('ANALYZE %I', parent);
+END $$;
+-- +goose StatementEnd
+
 SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, 14);
 
 -- +goose Down

@@ -31,3 +31,9 @@ SELECT drop_logs(@day::date);
 -- DropEvents drops the events of one day.
 -- name: DropEvents :one
 SELECT drop_events(@day::date);
+
+-- AnalyzeHistory refreshes the planner's knowledge of a table of history (tick,
+-- run, task, attempt or event) as a whole, which autovacuum never does. Once a
+-- day is enough.
+-- name: AnalyzeHistory :exec
+SELECT analyze_history(@parent::text);
