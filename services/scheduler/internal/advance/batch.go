@@ -17,18 +17,27 @@ const spread = 5
 // none stands for an absent number in parameters that are lists.
 const none = -1
 
+// keys are keys of tasks, as parameters of a query.
+type keys struct {
+	runs    []int64
+	numbers []int32
+}
+
+func (k *keys) add(run int64, number int) {
+	k.runs = append(k.runs, run)
+	k.numbers = append(k.numbers, int32(number))
+}
+
 // A batch collects what the decisions about many runs write, so that a
 // transaction needs few statements whatever the number of runs.
 type batch struct {
-	low, high int64 // of the run ids: what partitions a statement may touch
-
 	births  db.InsertTasksParams
 	items   db.InsertItemsParams
 	born    db.InsertReadyParams
 	changes db.WriteTasksParams
 	again   db.ReleaseTasksParams
 	waiters db.InsertWaitersParams
-	held    db.HoldTasksParams
+	held    keys
 	events  db.InsertTaskEventsParams
 	runs    db.WriteOpenRunsParams
 	ends    db.FinishRunsParams
@@ -40,11 +49,6 @@ func newBatch() *batch { return &batch{ready: map[int64]int64{}} }
 
 // add takes over the decision about one run.
 func (b *batch) add(s *subject) error {
-	if b.low == 0 || s.in.Run.ID < b.low {
-		b.low = s.in.Run.ID
-	}
-	b.high = max(b.high, s.in.Run.ID)
-
 	released := make(map[int]bool, len(s.decision.Release))
 	for _, number := range s.decision.Release {
 		released[number] = true
@@ -63,8 +67,7 @@ func (b *batch) add(s *subject) error {
 		}
 	}
 	for _, number := range s.decision.Hold {
-		b.held.RunIds = append(b.held.RunIds, s.in.Run.ID)
-		b.held.Numbers = append(b.held.Numbers, int32(number))
+		b.held.add(s.in.Run.ID, number)
 	}
 	if s.decision.Finish != nil {
 		return b.finish(s.in.Run.ID, *s.decision.Finish)
@@ -244,10 +247,6 @@ func (b *batch) finish(runID int64, f flow.Finish) error {
 			return fmt.Errorf("store outputs of run %d: %w", runID, err)
 		}
 	}
-	if b.low == 0 || runID < b.low {
-		b.low = runID
-	}
-	b.high = max(b.high, runID)
 	p := &b.ends
 	p.RunIds = append(p.RunIds, runID)
 	p.States = append(p.States, string(f.State))
@@ -268,7 +267,6 @@ func (b *batch) write(ctx context.Context, q *db.Queries) (Outcome, error) {
 		{"insert items", len(b.items.RunIds), func() error { return q.InsertItems(ctx, b.items) }},
 		{"insert ready tasks", len(b.born.RunIds), func() error { return q.InsertReady(ctx, b.born) }},
 		{"write tasks", len(b.changes.RunIds), func() error {
-			b.changes.Low, b.changes.High = b.low, b.high
 			n, err := q.WriteTasks(ctx, b.changes)
 			if err == nil && n != int64(len(b.changes.RunIds)) {
 				// The runs are locked and every row was read under that lock: only
@@ -277,17 +275,12 @@ func (b *batch) write(ctx context.Context, q *db.Queries) (Outcome, error) {
 			}
 			return err
 		}},
-		{"hold tasks", len(b.held.RunIds), func() error {
-			b.held.Low, b.held.High = b.low, b.high
-			return q.HoldTasks(ctx, b.held)
-		}},
+		{"hold tasks", len(b.held.runs), func() error { return q.HoldTasks(ctx, b.held.runs, b.held.numbers) }},
 		{"release tasks", len(b.again.RunIds), func() error {
-			b.again.Low, b.again.High = b.low, b.high
 			_, err := q.ReleaseTasks(ctx, b.again)
 			return err
 		}},
 		{"queue tasks at pools", len(b.waiters.RunIds), func() error {
-			b.waiters.Low, b.waiters.High = b.low, b.high
 			out.Woken = true
 			return q.InsertWaiters(ctx, b.waiters)
 		}},

@@ -72,7 +72,6 @@ func Finish(ctx context.Context, q *db.Queries, runs map[int64]flow.Finish) (Out
 
 // finishRuns ends runs and moves the rollups on.
 func (b *batch) finishRuns(ctx context.Context, q *db.Queries, out *Outcome) error {
-	b.ends.Low, b.ends.High = b.low, b.high
 	rows, err := q.FinishRuns(ctx, b.ends)
 	if err != nil {
 		return err

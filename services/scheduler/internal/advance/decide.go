@@ -201,25 +201,23 @@ func loadActive(ctx context.Context, q *db.Queries, subjects []*subject) error {
 }
 
 func loadTasks(ctx context.Context, q *db.Queries, subjects []*subject) error {
-	var p db.LoadTasksParams
+	var k keys
 	byRun := make(map[int64]*subject, len(subjects))
 	for _, s := range subjects {
 		byRun[s.in.Run.ID] = s
 		for _, ordinal := range s.missing.Tasks {
-			p.RunIds = append(p.RunIds, s.in.Run.ID)
-			p.Numbers = append(p.Numbers, int32(flow.Number(ordinal)))
+			k.add(s.in.Run.ID, flow.Number(ordinal))
 		}
 	}
-	if len(p.RunIds) == 0 {
+	if len(k.runs) == 0 {
 		return nil
 	}
-	p.Low, p.High = bounds(subjects)
-	rows, err := q.LoadTasks(ctx, p)
+	rows, err := q.LoadTasks(ctx, k.runs, k.numbers)
 	if err != nil {
 		return fmt.Errorf("read tasks: %w", err)
 	}
-	if len(rows) != len(p.RunIds) {
-		return fmt.Errorf("read tasks: %d of %d rows are not there", len(p.RunIds)-len(rows), len(p.RunIds))
+	if len(rows) != len(k.runs) {
+		return fmt.Errorf("read tasks: %d of %d rows are not there", len(k.runs)-len(rows), len(k.runs))
 	}
 	for _, row := range rows {
 		ordinal, _ := flow.Split(int(row.Number))
@@ -269,7 +267,6 @@ func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error 
 	if len(p.RunIds) == 0 {
 		return nil
 	}
-	p.Low, p.High = bounds(subjects)
 	rows, err := q.LoadOutputs(ctx, p)
 	if err != nil {
 		return fmt.Errorf("read outputs: %w", err)
@@ -318,17 +315,6 @@ func emptyOutputs(g *flow.Graph, ordinal int) map[string]any {
 		}
 	}
 	return empty
-}
-
-// bounds are the lowest and the highest run: what partitions a statement needs.
-func bounds(subjects []*subject) (low, high int64) {
-	for _, s := range subjects {
-		if low == 0 || s.in.Run.ID < low {
-			low = s.in.Run.ID
-		}
-		high = max(high, s.in.Run.ID)
-	}
-	return low, high
 }
 
 func (s *subject) queueTimeout(ordinal int) int64 {

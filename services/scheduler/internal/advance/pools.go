@@ -57,28 +57,23 @@ func fill(ctx context.Context, q *db.Queries, p db.LockPoolsRow) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read waiters: %w", err)
 	}
-	var take db.ReleaseWaitersParams
+	var take keys
 	for _, w := range waiters {
 		// What asks for more than the pool has (it was made smaller since)
 		// takes it alone.
-		if w.Slots > free && (used > 0 || len(take.RunIds) > 0) {
+		if w.Slots > free && (used > 0 || len(take.runs) > 0) {
 			break
 		}
 		free -= w.Slots
-		take.RunIds = append(take.RunIds, w.RunID)
-		take.Numbers = append(take.Numbers, w.Number)
-		if take.Low == 0 || w.RunID < take.Low {
-			take.Low = w.RunID
-		}
-		take.High = max(take.High, w.RunID)
+		take.add(w.RunID, int(w.Number))
 		if free <= 0 {
 			break
 		}
 	}
-	if len(take.RunIds) == 0 {
+	if len(take.runs) == 0 {
 		return 0, nil
 	}
-	released, err := q.ReleaseWaiters(ctx, take)
+	released, err := q.ReleaseWaiters(ctx, take.runs, take.numbers)
 	if err != nil {
 		return 0, fmt.Errorf("release waiters: %w", err)
 	}

@@ -47,7 +47,6 @@ func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 		}
 		b.change(s, flow.Change{Task: t, From: t.State}, nil)
 	}
-	b.low, b.high = s.in.Run.ID, s.in.Run.ID
 	_, err = b.write(ctx, q)
 	return err
 }

@@ -27,7 +27,7 @@ import (
 
 // A World is one database with one scheduler's parts and one executor.
 type World struct {
-	T        *testing.T
+	T        testing.TB
 	Pool     *db.Pool
 	Cache    *revision.Cache
 	Advancer *advance.Advancer
@@ -37,7 +37,7 @@ type World struct {
 }
 
 // New makes a world with an executor that has many slots.
-func New(t *testing.T) *World {
+func New(t testing.TB) *World {
 	t.Helper()
 	w := &World{T: t, Pool: dbtest.New(t)}
 	w.build()
