@@ -94,7 +94,7 @@ func (d *document) readVars(root value) (*VarSet, value) {
 	set.Namespace = d.namespace(set.Namespace, own)
 	if values, ok := own["values"]; ok && values.Kind == yaml.MappingNode {
 		for key := range d.quietPairs(values) {
-			d.unique("var "+set.Namespace+"/"+key.Value, d.at(key))
+			d.claims = append(d.claims, claim{"var " + set.Namespace + "/" + key.Value, d.at(key)})
 		}
 	}
 	return set, own["name"]

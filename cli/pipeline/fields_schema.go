@@ -65,7 +65,7 @@ func sharedSchema(*tables) []field[schemaDraft] {
 			read: func(d *document, s *schemaDraft, v value) {
 				if items, ok := d.readSchema(v, "items", d.p.tables.param, 0); ok {
 					items.Required = false // an element is there or not
-				s.Items = &items
+					s.Items = &items
 				}
 			},
 			schema: func() jsonSchema { return ref("param") },

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -355,12 +356,10 @@ func (d *document) readRun(t *taskDraft, v value) {
 		d.failf(d.at(v.Node), "SYN1009", "run is empty")
 	case len(text) > maxRun:
 		d.failf(d.at(v.Node), "SYN1009", "run has %s bytes, %s at most", grouped(len(text)), grouped(maxRun))
-	case strings.Contains(text, "${{"):
-		for i := range []rune(text) {
-			if strings.HasPrefix(string([]rune(text)[i:min(i+3, len([]rune(text)))]), "${{") {
-				d.fail(d.within(v.Node, i, 3), "SYN1408", "run may not hold ${{ }}: its value could be read as script", scriptHint(string([]rune(text)[i:])))
-				break
-			}
+	default:
+		if i := strings.Index(text, "${{"); i >= 0 {
+			at := d.within(v.Node, utf8.RuneCountInString(text[:i]), 3)
+			d.fail(at, "SYN1408", "run may not hold ${{ }}: its value could be read as script", scriptHint(text[i:]))
 		}
 	}
 	t.Run = text

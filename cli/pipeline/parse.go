@@ -4,8 +4,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -66,20 +69,26 @@ func (s *Source) Pipelines() []*Pipeline {
 	return list
 }
 
-// A parse is one call of Parse.
+// A parse reads one file of a call.
 type parse struct {
 	Options
 	limits   Limits
-	problems []Problem
 	tables   *tables
-	source   Source
-	names    map[string]firstSeen
+	problems []Problem
+	read     []definition
 }
 
-// firstSeen is where something was defined first.
-type firstSeen struct {
-	file string
-	line int
+// A definition is a document that was read, with the names it lays claim to.
+type definition struct {
+	Document
+	ok     bool // it has no error
+	claims []claim
+}
+
+// A claim is on a name that only one document may have.
+type claim struct {
+	what string // "pipeline finance/nightly"
+	spot
 }
 
 func (p *parse) report(problem Problem) { p.problems = append(p.problems, problem) }
@@ -87,14 +96,78 @@ func (p *parse) report(problem Problem) { p.problems = append(p.problems, proble
 // Parse reads files, each counted once by its cleaned name, and gives every
 // problem they have. The source holds the documents that have no error.
 func Parse(files []File, o Options) (*Source, Problems) {
-	p := &parse{Options: o, limits: o.Limits.lowered(), tables: newTables(), names: map[string]firstSeen{}}
 	files = sorted(files)
-	if !p.tooMuch(files) {
-		for _, f := range files {
-			p.file(f)
+	whole := parse{Options: o, limits: o.Limits.lowered(), tables: newTables()}
+	if whole.tooMuch(files) {
+		return &Source{}, finish(whole.problems)
+	}
+	parts := make([]parse, len(files))
+	each(len(files), func(i int) {
+		parts[i] = parse{Options: o, limits: whole.limits, tables: whole.tables}
+		parts[i].file(files[i])
+	})
+	return whole.merge(parts)
+}
+
+// each calls f for 0 to n-1, several at a time. Files do not know of each
+// other, and a repository has hundreds. A panic comes out where it would have
+// without: its caller may want to survive it.
+func each(n int, f func(int)) {
+	if n < 8 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var wait sync.WaitGroup
+	var next atomic.Int64
+	var panicked atomic.Pointer[any]
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			defer func() {
+				if cause := recover(); cause != nil {
+					panicked.Store(&cause)
+				}
+			}()
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				f(int(i))
+			}
+		})
+	}
+	wait.Wait()
+	if cause := panicked.Load(); cause != nil {
+		panic(*cause)
+	}
+}
+
+// merge puts the files together and reports names that are claimed twice.
+func (p *parse) merge(parts []parse) (*Source, Problems) {
+	type place struct {
+		file string
+		line int
+	}
+	source := &Source{}
+	names := map[string]place{}
+	for _, part := range parts {
+		p.problems = append(p.problems, part.problems...)
+		for _, def := range part.read {
+			for _, c := range def.claims {
+				if first, ok := names[c.what]; ok {
+					p.report(Problem{
+						File: def.File, Line: c.line, Col: c.col, Len: c.len, Severity: SeverityError, Code: "SYN1102",
+						Message: fmt.Sprintf("%s is also in %s:%d", c.what, showFile(first.file), first.line),
+					})
+					def.ok = false
+					continue
+				}
+				names[c.what] = place{def.File, c.line}
+			}
+			if def.ok {
+				source.Documents = append(source.Documents, def.Document)
+			}
 		}
 	}
-	return &p.source, finish(p.problems)
+	return source, finish(p.problems)
 }
 
 func sorted(files []File) []File {
@@ -152,7 +225,7 @@ func (d *document) define() {
 		return
 	}
 	kind := d.kind(root)
-	var doc Document
+	var doc definition
 	var name value
 	switch kind {
 	case DocumentPipeline:
@@ -169,15 +242,12 @@ func (d *document) define() {
 	}
 	doc.Kind = kind
 	if doc.Name != "" && name.Node != nil {
-		d.unique(kind+" "+doc.Namespace+"/"+doc.Name, d.at(name.Node))
+		d.claims = append(d.claims, claim{kind + " " + doc.Namespace + "/" + doc.Name, d.at(name.Node)})
 	}
-	if d.failed {
-		return
-	}
-	doc.File = d.text.name
+	doc.ok, doc.claims, doc.File = !d.failed, d.claims, d.text.name
 	doc.Line, doc.Text = d.own()
 	doc.ContentHash = sha256.Sum256(doc.Text)
-	d.p.source.Documents = append(d.p.source.Documents, doc)
+	d.p.read = append(d.p.read, doc)
 }
 
 // own is the text that makes up the document, without its marker and without
@@ -191,15 +261,6 @@ func (d *document) own() (line int, text []byte) {
 		lines = lines[:len(lines)-1]
 	}
 	return line, []byte(strings.Join(lines, "\n") + "\n")
-}
-
-// unique reports a definition that another document has already made.
-func (d *document) unique(what string, s spot) {
-	if first, ok := d.p.names[what]; ok {
-		d.failf(s, "SYN1102", "%s is also in %s:%d", what, showFile(first.file), first.line)
-		return
-	}
-	d.p.names[what] = firstSeen{d.text.name, s.line}
 }
 
 func (d *document) rootIsMap() bool {

@@ -173,6 +173,7 @@ func (s *scanner) indent(no int, r []rune, i int) {
 func (s *scanner) tokens(no int, r []rune, i int) {
 	indent := i    // of the node that a block scalar would belong to
 	value := false // behind "key:" of this line
+	dashes := 0
 	for s.found == nil {
 		if s.quote != nil {
 			if i = s.closeQuote(no, r, i); i < 0 {
@@ -218,7 +219,7 @@ func (s *scanner) tokens(no int, r []rune, i int) {
 				indent = i
 			}
 			i++
-			if n := strings.Count(string(r[:i]), "- "); n > s.d.p.limits.Depth {
+			if dashes++; dashes > s.d.p.limits.Depth {
 				s.find(no, i-1, 1, "SYN1003", fmt.Sprintf("nested deeper than %d levels", s.d.p.limits.Depth), "")
 			}
 		case (c == '|' || c == '>') && len(s.flow) == 0:
@@ -246,7 +247,7 @@ func (s *scanner) closeQuote(no int, r []rune, i int) int {
 	for ; i < len(r); i++ {
 		switch {
 		case r[i] == '\\' && s.quote.mark == '"':
-			if i+1 < len(r) && !goodEscape(string(r[i+1:])) {
+			if i+1 < len(r) && !goodEscape(string(r[i+1:min(i+12, len(r))])) {
 				s.find(no, i, 2, "SYN1001", "YAML: "+string(r[i:i+2])+" is no escape in a quoted value", "write the character itself, or use single quotes")
 				return -1
 			}

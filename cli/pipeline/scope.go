@@ -51,12 +51,21 @@ type scopes struct {
 	tasks                      expr.Type
 	needs                      map[*taskDraft]expr.Type
 	env                        map[*taskDraft]expr.Type
+	made                       map[scopeKey]expr.Scope
+}
+
+// A scopeKey is what decides about what an expression may read.
+type scopeKey struct {
+	where
+	task  *taskDraft
+	field string
 }
 
 func newScopes(p *pipelineDraft) *scopes {
 	c := &scopes{
 		p: p, byName: map[string]*taskDraft{}, skips: map[string]bool{},
 		needs: map[*taskDraft]expr.Type{}, env: map[*taskDraft]expr.Type{},
+		made: map[scopeKey]expr.Scope{},
 	}
 	for _, t := range p.allTasks() {
 		if _, ok := c.byName[t.Name]; !ok {
@@ -132,12 +141,25 @@ func outcome(t *taskDraft) expr.Type {
 	return out
 }
 
-// of makes the scope of a site.
+// of gives the scope of a site.
 func (c *scopes) of(s site) expr.Scope {
+	key := scopeKey{s.where, s.task, s.field}
+	scope, ok := c.made[key]
+	if !ok {
+		scope = c.scope(s)
+		if s.where != inMatrix && s.where != inForEach { // they tell types that others read
+			c.made[key] = scope
+		}
+	}
+	scope.Want, scope.AsText = s.want, s.asText
+	return scope
+}
+
+func (c *scopes) scope(s site) expr.Scope {
 	may := readable[s.where]
 	scope := expr.Scope{
 		Names: map[string]expr.Type{}, Forbidden: map[string]expr.Reason{},
-		Status: may&contextStatus != 0, Field: s.field, Want: s.want, AsText: s.asText,
+		Status: may&contextStatus != 0, Field: s.field,
 	}
 	add := func(context int, name string, t expr.Type, why, hint string) {
 		if may&context != 0 {

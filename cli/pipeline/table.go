@@ -131,7 +131,11 @@ func (d *document) unknownKey(key *yaml.Node, in string, known []string, foreign
 		d.fail(d.at(key), "SYN1410", `retry has no key "on"`, "when")
 		return
 	}
-	d.fail(d.at(key), "SYN1006", fmt.Sprintf("unknown key %s%s", show(key.Value), inside(in)), keyHint(key.Value, known, foreign))
+	hint := ""
+	if len(d.p.problems) < 4*MaxProblems { // to look for one costs more than all the rest
+		hint = keyHint(key.Value, known, foreign)
+	}
+	d.fail(d.at(key), "SYN1006", fmt.Sprintf("unknown key %s%s", show(key.Value), inside(in)), hint)
 }
 
 // checkInner finds keys that a map which is not built yet will not have either.
