@@ -20,8 +20,9 @@ type document struct {
 	starts map[int][]int
 	failed bool // an error was reported
 
-	sites []site     // expressions to be checked when all names are known
-	task  *taskDraft // the task that is being read
+	claims []claim
+	sites  []site     // expressions to be checked when all names are known
+	task   *taskDraft // the task that is being read
 }
 
 // A spot is a place in a file: a line, a column and how much is marked.
