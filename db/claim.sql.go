@@ -14,9 +14,10 @@ import (
 )
 
 const attemptFacts = `-- name: AttemptFacts :many
-SELECT r.id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.created_at,
-    r.interval_start, r.interval_end, r.params, r.vars, r.state, r.reason
+SELECT r.id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, s.name AS schedule, r.fire_at, r.scheduled_at, r.created_at,
+    r.interval_start, r.interval_end, r.params, r.vars
 FROM run AS r
+LEFT JOIN schedule AS s ON s.id = r.schedule_id
 WHERE r.id = ANY($1::bigint[])
 `
 
@@ -27,6 +28,7 @@ type AttemptFactsRow struct {
 	Pipeline      string
 	Trigger       string
 	ScheduleID    *int64
+	Schedule      *string
 	FireAt        *time.Time
 	ScheduledAt   time.Time
 	CreatedAt     time.Time
@@ -34,8 +36,6 @@ type AttemptFactsRow struct {
 	IntervalEnd   time.Time
 	Params        json.RawMessage
 	Vars          json.RawMessage
-	State         string
-	Reason        string
 }
 
 // AttemptFacts gives of runs what their tasks' commands and environment may read.
@@ -55,6 +55,7 @@ func (q *Queries) AttemptFacts(ctx context.Context, ids []int64) ([]AttemptFacts
 			&i.Pipeline,
 			&i.Trigger,
 			&i.ScheduleID,
+			&i.Schedule,
 			&i.FireAt,
 			&i.ScheduledAt,
 			&i.CreatedAt,
@@ -62,8 +63,6 @@ func (q *Queries) AttemptFacts(ctx context.Context, ids []int64) ([]AttemptFacts
 			&i.IntervalEnd,
 			&i.Params,
 			&i.Vars,
-			&i.State,
-			&i.Reason,
 		); err != nil {
 			return nil, err
 		}
@@ -87,15 +86,17 @@ WITH lanes AS (
         WHERE r.lane = n.lane
           AND r.rank >= n.low
         ORDER BY r.lane, r.rank
-        LIMIT $3::int
+        LIMIT greatest($3::int, $4::int)
     ) AS c
     ORDER BY c.rank
-    LIMIT $3::int
+    LIMIT greatest($3::int, $4::int)
 ), picked AS (
     SELECT r.run_id, r.number
     FROM candidates AS c
     JOIN ready AS r ON r.run_id = c.run_id AND r.number = c.number
-    WHERE EXISTS (SELECT 1 FROM executor AS e WHERE e.id = $4 AND e.stopped_at IS NULL)
+    WHERE EXISTS (SELECT 1 FROM executor AS e WHERE e.id = $5 AND e.stopped_at IS NULL)
+    ORDER BY c.rank
+    LIMIT $4::int
     FOR UPDATE OF r SKIP LOCKED
 ), taken AS (
     DELETE FROM ready AS r
@@ -106,12 +107,12 @@ WITH lanes AS (
         r.last_loser, r.losers, r.pool_id, r.slots, r.ready_at
 ), numbered AS (
     SELECT k.run_id, k.number, k.lane, k.rank, k.pipeline_id, k.revision_id, k.attempt, k.failures, k.losses, k.handbacks,
-        k.last_loser, k.losers, k.pool_id, k.slots, k.ready_at, ($5::uuid[])[row_number() OVER ()] AS token
+        k.last_loser, k.losers, k.pool_id, k.slots, k.ready_at, ($6::uuid[])[row_number() OVER ()] AS token
     FROM taken AS k
 ), born AS (
     INSERT INTO live (run_id, number, attempt, executor, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks,
         last_loser, losers, pool_id, slots, ready_at)
-    SELECT n.run_id, n.number, n.attempt, $4, n.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
+    SELECT n.run_id, n.number, n.attempt, $5, n.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
         n.last_loser, n.losers, n.pool_id, n.slots, n.ready_at
     FROM numbered AS n
 )
@@ -124,6 +125,7 @@ ORDER BY n.rank
 type ClaimReadyParams struct {
 	Lanes    []int32
 	Lows     []int64
+	Look     int32
 	Free     int32
 	Executor uuid.UUID
 	Tokens   []uuid.UUID
@@ -149,12 +151,14 @@ type ClaimReadyRow struct {
 
 // ClaimReady takes up to @free ready tasks of the lanes, lowest rank first, and starts an attempt of
 // each under a token that the executor drew, so that a lost answer can be made good. Executors side by
-// side skip each other's rows. Scanning each lane from its low-water mark spares the claim the dead
-// entries at the front of the index. A claim touches no history.
+// side skip each other's rows: each looks at @look of the first rows, so that what others hold at the
+// moment does not leave it with nothing. Scanning each lane from its low-water mark spares the claim the
+// dead entries at the front of the index. A claim touches no history.
 func (q *Queries) ClaimReady(ctx context.Context, arg ClaimReadyParams) ([]ClaimReadyRow, error) {
 	rows, err := q.db.Query(ctx, claimReady,
 		arg.Lanes,
 		arg.Lows,
+		arg.Look,
 		arg.Free,
 		arg.Executor,
 		arg.Tokens,
@@ -283,17 +287,87 @@ func (q *Queries) ItemsOf(ctx context.Context, runIds []int64, numbers []int32) 
 	return items, nil
 }
 
+const liveByKey = `-- name: LiveByKey :many
+SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
+    l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+FROM (
+    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token
+) AS k
+JOIN live AS l ON l.run_id = k.run_id AND l.number = k.number AND l.lease_token = k.token
+`
+
+type LiveByKeyParams struct {
+	RunIds  []int64
+	Numbers []int32
+	Tokens  []uuid.UUID
+}
+
+type LiveByKeyRow struct {
+	RunID      int64
+	Number     int32
+	LeaseToken uuid.UUID
+	Executor   uuid.UUID
+	RevisionID int64
+	StopReason *string
+	StartedAt  *time.Time
+	Failures   int16
+	Losses     int16
+	Handbacks  int16
+	LastLoser  *uuid.UUID
+	Losers     int16
+	LogSeen    int64
+	LogStored  int64
+	LogCutAt   *int64
+}
+
+// LiveByKey gives live attempts whose ends an executor that died has left behind, if their tokens are
+// still current.
+func (q *Queries) LiveByKey(ctx context.Context, arg LiveByKeyParams) ([]LiveByKeyRow, error) {
+	rows, err := q.db.Query(ctx, liveByKey, arg.RunIds, arg.Numbers, arg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LiveByKeyRow
+	for rows.Next() {
+		var i LiveByKeyRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Number,
+			&i.LeaseToken,
+			&i.Executor,
+			&i.RevisionID,
+			&i.StopReason,
+			&i.StartedAt,
+			&i.Failures,
+			&i.Losses,
+			&i.Handbacks,
+			&i.LastLoser,
+			&i.Losers,
+			&i.LogSeen,
+			&i.LogStored,
+			&i.LogCutAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const markRunning = `-- name: MarkRunning :many
 UPDATE live AS l
 SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
-    started_at = greatest(l.claimed_at, now() - m.ago * interval '1 millisecond')
+    started_at = coalesce(l.started_at, greatest(l.claimed_at, now() - m.ago * interval '1 millisecond'))
 FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token, unnest($4::bigint[]) AS ago
 ) AS m
 WHERE l.run_id = m.run_id
   AND l.number = m.number
   AND l.lease_token = m.token
-  AND l.started_at IS NULL
 RETURNING l.lease_token
 `
 
@@ -305,7 +379,7 @@ type MarkRunningParams struct {
 }
 
 // MarkRunning stores that attempts have started, so many milliseconds ago. What does not come back is
-// not ours any more.
+// not ours any more. Telling it twice changes nothing.
 func (q *Queries) MarkRunning(ctx context.Context, arg MarkRunningParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, markRunning,
 		arg.RunIds,
@@ -333,7 +407,7 @@ func (q *Queries) MarkRunning(ctx context.Context, arg MarkRunningParams) ([]uui
 
 const noteStopsSent = `-- name: NoteStopsSent :exec
 UPDATE live AS l
-SET stop_sent_at = now(), state = 'stopping'
+SET stop_sent_at = coalesce(l.stop_sent_at, now()), state = 'stopping'
 FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token
 ) AS m
@@ -352,6 +426,45 @@ type NoteStopsSentParams struct {
 func (q *Queries) NoteStopsSent(ctx context.Context, arg NoteStopsSentParams) error {
 	_, err := q.db.Exec(ctx, noteStopsSent, arg.RunIds, arg.Numbers, arg.Tokens)
 	return err
+}
+
+const standings = `-- name: Standings :many
+SELECT o.run_id, o.phase, o.reason, (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
+FROM open_run AS o
+WHERE o.run_id = ANY($1::bigint[])
+`
+
+type StandingsRow struct {
+	RunID           int64
+	Phase           string
+	Reason          string
+	CancelRequested bool
+}
+
+// Standings says how open runs stand: what tasks of finally may read.
+func (q *Queries) Standings(ctx context.Context, ids []int64) ([]StandingsRow, error) {
+	rows, err := q.db.Query(ctx, standings, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StandingsRow
+	for rows.Next() {
+		var i StandingsRow
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Phase,
+			&i.Reason,
+			&i.CancelRequested,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const stopsAsked = `-- name: StopsAsked :many

@@ -7,78 +7,96 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 )
 
-const appendLog = `-- name: AppendLog :exec
-INSERT INTO log_chunk (day, run_id, number, attempt, seq, at_byte, data, marks)
-SELECT $1::date, $2::bigint, $3::int, $4::int, unnest($5::int[]), unnest($6::bigint[]), unnest($7::bytea[]), unnest($8::bytea[])
+const noteLogs = `-- name: NoteLogs :exec
+UPDATE live AS l
+SET log_seen = n.seen, log_stored = n.stored, log_cut_at = nullif(n.cut_at, -1)
+FROM (
+    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token,
+        unnest($4::bigint[]) AS seen, unnest($5::bigint[]) AS stored, unnest($6::bigint[]) AS cut_at
+) AS n
+WHERE l.run_id = n.run_id
+  AND l.number = n.number
+  AND l.lease_token = n.token
 `
 
-type AppendLogParams struct {
-	Day     time.Time
+type NoteLogsParams struct {
+	RunIds  []int64
+	Numbers []int32
+	Tokens  []uuid.UUID
+	Seens   []int64
+	Storeds []int64
+	CutAts  []int64
+}
+
+// NoteLogs stores the final totals of logs in the transaction that ends their attempts: what is missing
+// shows there even when the last chunks could not be stored.
+func (q *Queries) NoteLogs(ctx context.Context, arg NoteLogsParams) error {
+	_, err := q.db.Exec(ctx, noteLogs,
+		arg.RunIds,
+		arg.Numbers,
+		arg.Tokens,
+		arg.Seens,
+		arg.Storeds,
+		arg.CutAts,
+	)
+	return err
+}
+
+const storeLog = `-- name: StoreLog :one
+WITH mine AS (
+    UPDATE live AS l
+    SET log_seen = $1, log_stored = $2, log_cut_at = $3::bigint
+    WHERE l.run_id = $4
+      AND l.number = $5
+      AND l.lease_token = $6
+    RETURNING l.run_id, l.number, l.attempt, (l.claimed_at AT TIME ZONE 'UTC')::date AS day
+), stored AS (
+    INSERT INTO log_chunk (day, run_id, number, attempt, seq, at_byte, data, marks)
+    SELECT m.day, m.run_id, m.number, m.attempt, c.seq, c.at_byte, c.data, c.marks
+    FROM mine AS m
+    CROSS JOIN (
+        SELECT unnest($7::int[]) AS seq, unnest($8::bigint[]) AS at_byte, unnest($9::bytea[]) AS data, unnest($10::bytea[]) AS marks
+    ) AS c
+    ON CONFLICT DO NOTHING
+)
+SELECT m.attempt
+FROM mine AS m
+`
+
+type StoreLogParams struct {
+	Seen    int64
+	Stored  int64
+	CutAt   *int64
 	RunID   int64
 	Number  int32
-	Attempt int32
+	Token   uuid.UUID
 	Seqs    []int32
 	AtBytes []int64
 	Datas   [][]byte
 	Marks   [][]byte
 }
 
-// AppendLog stores chunks of one attempt, in order.
-func (q *Queries) AppendLog(ctx context.Context, arg AppendLogParams) error {
-	_, err := q.db.Exec(ctx, appendLog,
-		arg.Day,
-		arg.RunID,
-		arg.Number,
-		arg.Attempt,
-		arg.Seqs,
-		arg.AtBytes,
-		arg.Datas,
-		arg.Marks,
-	)
-	return err
-}
-
-const guardLog = `-- name: GuardLog :one
-UPDATE live AS l
-SET log_seen = $1, log_stored = $2, log_cut_at = $3::bigint
-WHERE l.run_id = $4
-  AND l.number = $5
-  AND l.lease_token = $6
-RETURNING (l.claimed_at AT TIME ZONE 'UTC')::date AS day, l.attempt
-`
-
-type GuardLogParams struct {
-	Seen   int64
-	Stored int64
-	CutAt  *int64
-	RunID  int64
-	Number int32
-	Token  uuid.UUID
-}
-
-type GuardLogRow struct {
-	Day     time.Time
-	Attempt int32
-}
-
-// GuardLog begins a transaction that stores log chunks: it moves the totals of the live attempt on, and
-// with it proves that the attempt is still ours. No row: it is not, write nothing. day is the
-// partition of its chunks.
-func (q *Queries) GuardLog(ctx context.Context, arg GuardLogParams) (GuardLogRow, error) {
-	row := q.db.QueryRow(ctx, guardLog,
+// StoreLog stores chunks of one attempt's output and moves the totals of the live attempt on, which
+// proves that the attempt is still ours. No row: it is not, and nothing was written. A chunk that is
+// there already was stored by a call whose answer was lost.
+func (q *Queries) StoreLog(ctx context.Context, arg StoreLogParams) (int32, error) {
+	row := q.db.QueryRow(ctx, storeLog,
 		arg.Seen,
 		arg.Stored,
 		arg.CutAt,
 		arg.RunID,
 		arg.Number,
 		arg.Token,
+		arg.Seqs,
+		arg.AtBytes,
+		arg.Datas,
+		arg.Marks,
 	)
-	var i GuardLogRow
-	err := row.Scan(&i.Day, &i.Attempt)
-	return i, err
+	var attempt int32
+	err := row.Scan(&attempt)
+	return attempt, err
 }

@@ -74,6 +74,7 @@ BEGIN
             -- ------------------------------------------------ executor: claims, ends, output
             ('syn_executor', 'SELECT ON pipeline, revision, lane, run, task, attempt, open_run, secret'),
             ('syn_executor', 'SELECT (id, namespace, name) ON pool'),
+            ('syn_executor', 'SELECT (id, name) ON schedule'),
             ('syn_executor', 'SELECT, DELETE, UPDATE (rank) ON ready'),
             ('syn_executor', 'SELECT, INSERT, UPDATE, DELETE ON live'),
             ('syn_executor', 'SELECT, INSERT, UPDATE ON executor, target, target_shard, remote_object'),

@@ -1,7 +1,8 @@
 -- ClaimReady takes up to @free ready tasks of the lanes, lowest rank first, and starts an attempt of
 -- each under a token that the executor drew, so that a lost answer can be made good. Executors side by
--- side skip each other's rows. Scanning each lane from its low-water mark spares the claim the dead
--- entries at the front of the index. A claim touches no history.
+-- side skip each other's rows: each looks at @look of the first rows, so that what others hold at the
+-- moment does not leave it with nothing. Scanning each lane from its low-water mark spares the claim the
+-- dead entries at the front of the index. A claim touches no history.
 -- name: ClaimReady :many
 WITH lanes AS (
     SELECT unnest(@lanes::int[]) AS lane, unnest(@lows::bigint[]) AS low
@@ -14,15 +15,17 @@ WITH lanes AS (
         WHERE r.lane = n.lane
           AND r.rank >= n.low
         ORDER BY r.lane, r.rank
-        LIMIT @free::int
+        LIMIT greatest(@look::int, @free::int)
     ) AS c
     ORDER BY c.rank
-    LIMIT @free::int
+    LIMIT greatest(@look::int, @free::int)
 ), picked AS (
     SELECT r.run_id, r.number
     FROM candidates AS c
     JOIN ready AS r ON r.run_id = c.run_id AND r.number = c.number
     WHERE EXISTS (SELECT 1 FROM executor AS e WHERE e.id = @executor AND e.stopped_at IS NULL)
+    ORDER BY c.rank
+    LIMIT @free::int
     FOR UPDATE OF r SKIP LOCKED
 ), taken AS (
     DELETE FROM ready AS r
@@ -48,18 +51,17 @@ FROM numbered AS n
 ORDER BY n.rank;
 
 -- MarkRunning stores that attempts have started, so many milliseconds ago. What does not come back is
--- not ours any more.
+-- not ours any more. Telling it twice changes nothing.
 -- name: MarkRunning :many
 UPDATE live AS l
 SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
-    started_at = greatest(l.claimed_at, now() - m.ago * interval '1 millisecond')
+    started_at = coalesce(l.started_at, greatest(l.claimed_at, now() - m.ago * interval '1 millisecond'))
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token, unnest(@agos::bigint[]) AS ago
 ) AS m
 WHERE l.run_id = m.run_id
   AND l.number = m.number
   AND l.lease_token = m.token
-  AND l.started_at IS NULL
 RETURNING l.lease_token;
 
 -- Held gives what the database believes an executor holds, for the executor to compare with its own
@@ -81,7 +83,7 @@ WHERE l.executor = @executor
 -- NoteStopsSent notes that stop requests have been acted on.
 -- name: NoteStopsSent :exec
 UPDATE live AS l
-SET stop_sent_at = now(), state = 'stopping'
+SET stop_sent_at = coalesce(l.stop_sent_at, now()), state = 'stopping'
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token
 ) AS m
@@ -89,11 +91,22 @@ WHERE l.run_id = m.run_id
   AND l.number = m.number
   AND l.lease_token = m.token;
 
+-- LiveByKey gives live attempts whose ends an executor that died has left behind, if their tokens are
+-- still current.
+-- name: LiveByKey :many
+SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
+    l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+FROM (
+    SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token
+) AS k
+JOIN live AS l ON l.run_id = k.run_id AND l.number = k.number AND l.lease_token = k.token;
+
 -- AttemptFacts gives of runs what their tasks' commands and environment may read.
 -- name: AttemptFacts :many
-SELECT r.id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.created_at,
-    r.interval_start, r.interval_end, r.params, r.vars, r.state, r.reason
+SELECT r.id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, s.name AS schedule, r.fire_at, r.scheduled_at, r.created_at,
+    r.interval_start, r.interval_end, r.params, r.vars
 FROM run AS r
+LEFT JOIN schedule AS s ON s.id = r.schedule_id
 WHERE r.id = ANY(@ids::bigint[]);
 
 -- ItemsOf gives the values of items.
@@ -101,3 +114,9 @@ WHERE r.id = ANY(@ids::bigint[]);
 SELECT t.run_id, t.number, t.item
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
 JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number;
+
+-- Standings says how open runs stand: what tasks of finally may read.
+-- name: Standings :many
+SELECT o.run_id, o.phase, o.reason, (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
+FROM open_run AS o
+WHERE o.run_id = ANY(@ids::bigint[]);
