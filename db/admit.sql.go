@@ -111,11 +111,16 @@ func (q *Queries) DueSubjects(ctx context.Context, arg DueSubjectsParams) ([]int
 }
 
 const groupRuns = `-- name: GroupRuns :many
-SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
-    (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
-FROM open_run AS o
-WHERE o.group_id = ANY($1::bigint[])
-ORDER BY o.group_id, o.run_id
+SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.cancel_requested
+FROM (SELECT unnest($1::bigint[]) AS group_id) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
+        (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
+    FROM open_run AS o
+    WHERE o.group_id = a.group_id
+    OFFSET 0
+) AS k
+ORDER BY k.group_id, k.run_id
 `
 
 type GroupRunsRow struct {
@@ -244,16 +249,30 @@ func (q *Queries) RequestCancel(ctx context.Context, arg RequestCancelParams) ([
 }
 
 const takeWakes = `-- name: TakeWakes :many
-DELETE FROM wake AS w
-WHERE w.kind = $1::text
-  AND w.subject = ANY($2::bigint[])
-  AND w.not_before <= coalesce($3::timestamptz, statement_timestamp())
-RETURNING w.subject, w.number, w.state
+WITH asked AS (
+    SELECT unnest($1::bigint[]) AS subject
+), taken AS (
+    SELECT k.place, k.subject, k.number, k.state
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT w.ctid AS place, w.subject, w.number, w.state
+        FROM wake AS w
+        WHERE w.kind = $2::text
+          AND w.subject = a.subject
+          AND w.not_before <= coalesce($3::timestamptz, statement_timestamp())
+        OFFSET 0
+    ) AS k
+), gone AS (
+    DELETE FROM wake AS w
+    WHERE w.ctid = ANY(ARRAY(SELECT t.place FROM taken AS t))
+)
+SELECT t.subject, t.number, t.state
+FROM taken AS t
 `
 
 type TakeWakesParams struct {
-	Kind     string
 	Subjects []int64
+	Kind     string
 	Now      *time.Time
 }
 
@@ -265,7 +284,7 @@ type TakeWakesRow struct {
 
 // TakeWakes deletes all due wakes of subjects that the caller has locked, and gives what they say.
 func (q *Queries) TakeWakes(ctx context.Context, arg TakeWakesParams) ([]TakeWakesRow, error) {
-	rows, err := q.db.Query(ctx, takeWakes, arg.Kind, arg.Subjects, arg.Now)
+	rows, err := q.db.Query(ctx, takeWakes, arg.Subjects, arg.Kind, arg.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -160,20 +160,36 @@ WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
 ), closed AS (
-    SELECT o.run_id, o.pipeline_id, o.group_id, o.state AS was, k.state, k.reason, k.outputs
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.state AS was
     FROM k
-    JOIN open_run AS o ON o.run_id = k.run_id
-    FOR UPDATE OF o
+    CROSS JOIN LATERAL (
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.state
+        FROM open_run AS o
+        WHERE o.run_id = k.run_id
+        FOR UPDATE
+    ) AS o
 ), gone AS (
     DELETE FROM open_run AS o
-    USING closed AS c
-    WHERE o.run_id = c.run_id
-), ended AS (
-    UPDATE run AS r
-    SET state = c.state, reason = c.reason, outputs = c.outputs, ended_at = greatest(now(), r.created_at, r.started_at)
+    WHERE o.ctid = ANY(ARRAY(SELECT c.place FROM closed AS c))
+), history AS (
+    SELECT c.run_id, c.state, c.reason, c.outputs, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
+        r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(now(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
-    WHERE r.id = c.run_id
-    RETURNING r.id, r.pipeline_id, r.state, r.ended_at, r.started_at
+    CROSS JOIN LATERAL (
+        SELECT r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
+            r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at
+        FROM run AS r
+        WHERE r.id = c.run_id
+        OFFSET 0
+    ) AS r
+), ended AS (
+    INSERT INTO run AS r (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, schedule_id, fire_at, scheduled_at, interval_start, interval_end,
+        group_id, state, reason, outputs, ended_at)
+    SELECT h.run_id, h.pipeline_id, h.revision_id, h.number, h.namespace, h.pipeline, h.trigger, h.schedule_id, h.fire_at, h.scheduled_at, h.interval_start, h.interval_end,
+        h.group_id, h.state, h.reason, h.outputs, h.ended_at
+    FROM history AS h
+    ON CONFLICT (id) DO UPDATE
+    SET state = excluded.state, reason = excluded.reason, outputs = excluded.outputs, ended_at = excluded.ended_at
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
     SELECT 'run', c.pipeline_id, c.run_id, c.was, c.state, c.reason
@@ -183,8 +199,8 @@ WITH k AS (
     SELECT DISTINCT 'g', c.group_id
     FROM closed AS c
 )
-SELECT e.id, e.pipeline_id, e.state, e.ended_at::timestamptz AS ended_at, coalesce(extract(epoch FROM e.ended_at - e.started_at), 0)::float8 AS seconds
-FROM ended AS e
+SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds
+FROM history AS h
 `
 
 type FinishRunsParams struct {
@@ -268,12 +284,11 @@ func (q *Queries) HeldTasks(ctx context.Context, runID int64, batch int32) ([]in
 }
 
 const holdTasks = `-- name: HoldTasks :exec
-UPDATE task AS t
+INSERT INTO task AS t (run_id, number, name, state, reason)
+SELECT unnest($1::bigint[]), unnest($2::int[]), '', 'waiting', 'max_parallel'
+ON CONFLICT (run_id, number) DO UPDATE
 SET reason = 'max_parallel', detail = '', wake_at = NULL
-FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
-WHERE t.run_id = k.run_id
-  AND t.number = k.number
-  AND t.state = 'waiting'
+WHERE t.state = 'waiting'
 `
 
 // HoldTasks marks items that came back while the run's max_parallel was used up.
@@ -466,24 +481,34 @@ func (q *Queries) InsertTasks(ctx context.Context, arg InsertTasksParams) error 
 }
 
 const insertWaiters = `-- name: InsertWaiters :exec
-WITH k AS (
-    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
-        unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
-        unnest($7::bigint[]) AS queue_timeout, unnest($8::bigint[]) AS pool_id, unnest($9::int[]) AS slots
-), moved AS (
-    UPDATE task AS t
+WITH moved AS (
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.queue_timeout, a.pool_id, a.slots,
+        k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    FROM (
+        SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
+            unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
+            unnest($7::bigint[]) AS queue_timeout, unnest($8::bigint[]) AS pool_id, unnest($9::int[]) AS slots
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        FROM task AS t
+        WHERE t.run_id = a.run_id
+          AND t.number = a.number
+          AND t.state = 'waiting'
+        OFFSET 0
+    ) AS k
+), stored AS (
+    INSERT INTO task AS t (run_id, number, name, state, reason, due_at)
+    SELECT m.run_id, m.number, '', 'waiting', 'pool', now()
+    FROM moved AS m
+    ON CONFLICT (run_id, number) DO UPDATE
     SET reason = 'pool', detail = '', due_at = coalesce(t.due_at, now()), wake_at = NULL
-    FROM k
-    WHERE t.run_id = k.run_id
-      AND t.number = k.number
-      AND t.state = 'waiting'
-    RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
-        k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout, k.pool_id, k.slots
+    WHERE t.state = 'waiting'
 ), queued AS (
     INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
         m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN m.due_at + m.queue_timeout * interval '1 millisecond' END
+        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END
     FROM moved AS m
     RETURNING pool_id
 )
@@ -521,11 +546,17 @@ func (q *Queries) InsertWaiters(ctx context.Context, arg InsertWaitersParams) er
 }
 
 const loadOutputs = `-- name: LoadOutputs :many
-SELECT t.run_id, t.number, t.outputs
-FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS first, unnest($3::int[]) AS last) AS k
-JOIN task AS t ON t.run_id = k.run_id AND t.number BETWEEN k.first AND k.last
-WHERE t.state = 'succeeded'
-ORDER BY t.run_id, t.number
+SELECT k.run_id, k.number, k.outputs
+FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS first, unnest($3::int[]) AS last) AS a
+CROSS JOIN LATERAL (
+    SELECT t.run_id, t.number, t.outputs
+    FROM task AS t
+    WHERE t.run_id = a.run_id
+      AND t.number BETWEEN a.first AND a.last
+      AND t.state = 'succeeded'
+    OFFSET 0
+) AS k
+ORDER BY k.run_id, k.number
 `
 
 type LoadOutputsParams struct {
@@ -562,10 +593,17 @@ func (q *Queries) LoadOutputs(ctx context.Context, arg LoadOutputsParams) ([]Loa
 }
 
 const loadTasks = `-- name: LoadTasks :many
-SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t.attempt,
-    t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
-FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
-JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
+SELECT k.run_id, k.number, k.state, k.reason, k.detail, k.needs_left, k.trail, k.attempt,
+    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped
+FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS a
+CROSS JOIN LATERAL (
+    SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t.attempt,
+        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
+    FROM task AS t
+    WHERE t.run_id = a.run_id
+      AND t.number = a.number
+    OFFSET 0
+) AS k
 `
 
 type LoadTasksRow struct {
@@ -624,12 +662,16 @@ func (q *Queries) LoadTasks(ctx context.Context, runIds []int64, numbers []int32
 }
 
 const lockDueRuns = `-- name: LockDueRuns :many
-SELECT o.run_id, o.pipeline_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at,
-    o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason
-FROM open_run AS o
-WHERE o.run_id = ANY($1::bigint[])
-ORDER BY o.run_id
-FOR UPDATE SKIP LOCKED
+SELECT k.run_id, k.pipeline_id, k.group_id, k.revision_id, k.state, k.phase, k.created_at, k.admitted_at,
+    k.timed_out_at, k.cancel_requested_at, k.cancel_again_at, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason
+FROM (SELECT unnest($1::bigint[]) AS run_id ORDER BY 1) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id, o.pipeline_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at,
+        o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason
+    FROM open_run AS o
+    WHERE o.run_id = a.run_id
+    FOR UPDATE SKIP LOCKED
+) AS k
 `
 
 type LockDueRunsRow struct {
@@ -847,36 +889,42 @@ func (q *Queries) PoolWaiters(ctx context.Context, poolID int64, batch int32) ([
 }
 
 const releaseTasks = `-- name: ReleaseTasks :many
-WITH k AS (
-    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
-        unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
-        unnest($7::bigint[]) AS queue_timeout
-), moved AS (
-    UPDATE task AS t
+WITH moved AS (
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    FROM (
+        SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
+            unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        FROM task AS t
+        WHERE t.run_id = a.run_id
+          AND t.number = a.number
+          AND t.state = 'waiting'
+        OFFSET 0
+    ) AS k
+), stored AS (
+    INSERT INTO task AS t (run_id, number, name, state, ready_at, due_at)
+    SELECT m.run_id, m.number, '', 'ready', now(), now()
+    FROM moved AS m
+    ON CONFLICT (run_id, number) DO UPDATE
     SET state = 'ready', reason = '', detail = '', ready_at = now(), due_at = coalesce(t.due_at, now()), wake_at = NULL
-    FROM k
-    WHERE t.run_id = k.run_id
-      AND t.number = k.number
-      AND t.state = 'waiting'
-    RETURNING t.run_id, t.number, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers, t.due_at,
-        k.lane, k.rank, k.pipeline_id, k.revision_id, k.queue_timeout
+    WHERE t.state = 'waiting'
 )
-INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
+INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers)
 SELECT m.run_id, m.number, m.lane, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.pipeline_id, m.revision_id, m.attempt + 1,
-    m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-    CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN m.due_at + m.queue_timeout * interval '1 millisecond' END
+    m.failures, m.losses, m.handbacks, m.last_loser, m.losers
 FROM moved AS m
 RETURNING run_id, number
 `
 
 type ReleaseTasksParams struct {
-	RunIds        []int64
-	Numbers       []int32
-	Lanes         []int32
-	Ranks         []int64
-	Pipelines     []int64
-	Revisions     []int64
-	QueueTimeouts []int64
+	RunIds    []int64
+	Numbers   []int32
+	Lanes     []int32
+	Ranks     []int64
+	Pipelines []int64
+	Revisions []int64
 }
 
 type ReleaseTasksRow struct {
@@ -884,8 +932,8 @@ type ReleaseTasksRow struct {
 	Number int32
 }
 
-// ReleaseTasks makes waiting tasks ready: their next attempt, what was spent carried along. A task
-// that is not waiting (any more) stays as it is.
+// ReleaseTasks makes tasks ready that are not released for the first time: what they spent is read and
+// carried along. A task that is not waiting (any more) stays as it is.
 func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]ReleaseTasksRow, error) {
 	rows, err := q.db.Query(ctx, releaseTasks,
 		arg.RunIds,
@@ -894,7 +942,6 @@ func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]R
 		arg.Ranks,
 		arg.Pipelines,
 		arg.Revisions,
-		arg.QueueTimeouts,
 	)
 	if err != nil {
 		return nil, err
@@ -917,20 +964,28 @@ func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]R
 const releaseWaiters = `-- name: ReleaseWaiters :many
 WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number
+), held AS (
+    SELECT w.place
+    FROM k
+    CROSS JOIN LATERAL (
+        SELECT w.ctid AS place
+        FROM waiter AS w
+        WHERE w.run_id = k.run_id
+          AND w.number = k.number
+        FOR UPDATE
+    ) AS w
 ), taken AS (
     DELETE FROM waiter AS w
-    USING k
-    WHERE w.run_id = k.run_id
-      AND w.number = k.number
+    WHERE w.ctid = ANY(ARRAY(SELECT h.place FROM held AS h))
     RETURNING w.run_id, w.number, w.lane, w.rank, w.pipeline_id, w.revision_id, w.attempt, w.failures, w.losses, w.handbacks,
         w.last_loser, w.losers, w.pool_id, w.slots, w.queue_deadline
 ), moved AS (
-    UPDATE task AS t
-    SET state = 'ready', reason = '', ready_at = now()
+    INSERT INTO task AS t (run_id, number, name, state, ready_at)
+    SELECT w.run_id, w.number, '', 'ready', now()
     FROM taken AS w
-    WHERE t.run_id = w.run_id
-      AND t.number = w.number
-      AND t.state = 'waiting'
+    ON CONFLICT (run_id, number) DO UPDATE
+    SET state = 'ready', reason = '', ready_at = now()
+    WHERE t.state = 'waiting'
 )
 INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, pool_id, slots, queue_deadline)
 SELECT w.run_id, w.number, w.lane, w.rank, w.pipeline_id, w.revision_id, w.attempt, w.failures, w.losses, w.handbacks,
@@ -1170,15 +1225,18 @@ func (q *Queries) WithdrawRange(ctx context.Context, arg WithdrawRangeParams) er
 }
 
 const writeOpenRuns = `-- name: WriteOpenRuns :exec
-UPDATE open_run AS o
-SET phase = k.phase, unfinished = k.unfinished, failed = k.failed, canceled = k.canceled, skipped = k.skipped, rows = k.rows, reason = k.reason,
-    deadline_at = CASE WHEN k.timeout > 0 THEN now() + k.timeout * interval '1 millisecond' ELSE o.deadline_at END
-FROM (
+WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS phase, unnest($3::int[]) AS unfinished,
         unnest($4::int[]) AS failed, unnest($5::int[]) AS canceled, unnest($6::int[]) AS skipped,
         unnest($7::int[]) AS rows, unnest($8::text[]) AS reason, unnest($9::bigint[]) AS timeout
-) AS k
-WHERE o.run_id = k.run_id
+)
+INSERT INTO open_run AS o (run_id, pipeline_id, group_id, revision_id, state, admitted_at, phase, unfinished, failed, canceled, skipped, rows, reason, deadline_at)
+SELECT k.run_id, 0, 0, 0, 'running', now(), k.phase, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason,
+    CASE WHEN k.timeout > 0 THEN now() + k.timeout * interval '1 millisecond' END
+FROM k
+ON CONFLICT (run_id) DO UPDATE
+SET phase = excluded.phase, unfinished = excluded.unfinished, failed = excluded.failed, canceled = excluded.canceled, skipped = excluded.skipped,
+    rows = excluded.rows, reason = excluded.reason, deadline_at = coalesce(excluded.deadline_at, o.deadline_at)
 `
 
 type WriteOpenRunsParams struct {
@@ -1210,29 +1268,34 @@ func (q *Queries) WriteOpenRuns(ctx context.Context, arg WriteOpenRunsParams) er
 }
 
 const writeTasks = `-- name: WriteTasks :execrows
-UPDATE task AS t
-SET state = k.state, reason = k.reason, detail = k.detail, needs_left = k.needs_left, trail = k.trail,
-    ended_at = CASE WHEN k.state IN ('succeeded', 'failed', 'canceled', 'skipped') THEN coalesce(t.ended_at, now()) END,
-    ready_at = CASE WHEN k.state = 'ready' THEN coalesce(t.ready_at, now()) ELSE t.ready_at END,
-    items = k.items, released = k.released, unfinished = k.unfinished, ok = k.ok, failed = k.failed, canceled = k.canceled, skipped = k.skipped
+INSERT INTO task AS t (run_id, number, name, state, reason, detail, needs_left, trail, ready_at, due_at, ended_at,
+    items, released, unfinished, ok, failed, canceled, skipped)
+SELECT k.run_id, k.number, '', k.state, k.reason, k.detail, k.needs_left, k.trail,
+    CASE WHEN k.state = 'ready' THEN now() END,
+    CASE WHEN k.state = 'ready' THEN now() END,
+    CASE WHEN k.state IN ('succeeded', 'failed', 'canceled', 'skipped') THEN now() END,
+    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped
 FROM (
-    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::text[]) AS from_state,
-        unnest($4::text[]) AS state, unnest($5::text[]) AS reason, unnest($6::text[]) AS detail,
-        unnest($7::smallint[]) AS needs_left, unnest($8::smallint[]) AS trail,
-        nullif(unnest($9::int[]), -1) AS items, nullif(unnest($10::int[]), -1) AS released,
-        nullif(unnest($11::int[]), -1) AS unfinished, nullif(unnest($12::int[]), -1) AS ok,
-        nullif(unnest($13::int[]), -1) AS failed, nullif(unnest($14::int[]), -1) AS canceled,
-        nullif(unnest($15::int[]), -1) AS skipped
+    SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number,
+        unnest($3::text[]) AS state, unnest($4::text[]) AS reason, unnest($5::text[]) AS detail,
+        unnest($6::smallint[]) AS needs_left, unnest($7::smallint[]) AS trail,
+        nullif(unnest($8::int[]), -1) AS items, nullif(unnest($9::int[]), -1) AS released,
+        nullif(unnest($10::int[]), -1) AS unfinished, nullif(unnest($11::int[]), -1) AS ok,
+        nullif(unnest($12::int[]), -1) AS failed, nullif(unnest($13::int[]), -1) AS canceled,
+        nullif(unnest($14::int[]), -1) AS skipped
 ) AS k
-WHERE t.run_id = k.run_id
-  AND t.number = k.number
-  AND t.state = k.from_state
+ON CONFLICT (run_id, number) DO UPDATE
+SET state = excluded.state, reason = excluded.reason, detail = excluded.detail, needs_left = excluded.needs_left, trail = excluded.trail,
+    ended_at = excluded.ended_at, ready_at = coalesce(t.ready_at, excluded.ready_at), due_at = coalesce(t.due_at, excluded.due_at),
+    items = excluded.items, released = excluded.released, unfinished = excluded.unfinished, ok = excluded.ok, failed = excluded.failed,
+    canceled = excluded.canceled, skipped = excluded.skipped
+WHERE t.ended_at IS NULL
+  AND (t.state = 'waiting' OR t.items IS NOT NULL)
 `
 
 type WriteTasksParams struct {
 	RunIds      []int64
 	Numbers     []int32
-	Froms       []string
 	States      []string
 	Reasons     []string
 	Details     []string
@@ -1247,13 +1310,12 @@ type WriteTasksParams struct {
 	Skippeds    []int32
 }
 
-// WriteTasks stores the decisions about tasks' own rows. Each names the state it leaves: a decision
-// made twice changes nothing.
+// WriteTasks stores the decisions about tasks' own rows, which are read and written under the lock of
+// their run: only rows that have not ended and are not on their way to an executor change.
 func (q *Queries) WriteTasks(ctx context.Context, arg WriteTasksParams) (int64, error) {
 	result, err := q.db.Exec(ctx, writeTasks,
 		arg.RunIds,
 		arg.Numbers,
-		arg.Froms,
 		arg.States,
 		arg.Reasons,
 		arg.Details,

@@ -25,19 +25,24 @@ WITH report AS (
         unnest($22::uuid[]) AS last_loser, unnest($23::int[]) AS losers,
         unnest($24::text[]) AS cause
 ), gone AS (
-    SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id, l.pipeline_id,
+    SELECT l.place, l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id, l.pipeline_id,
         coalesce(l.started_at, CASE WHEN r.started_ago >= 0 THEN greatest(l.claimed_at, now() - r.started_ago * interval '1 millisecond') END) AS started_at,
         l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle,
         r.state, r.reason, r.detail, r.exit_code, r.signal, r.cpu_ms, r.max_rss, r.raw_outputs, r.summary,
         r.task_state, r.task_reason, r.task_detail, r.outputs, r.delay, r.failures, r.losses, r.handbacks, r.last_loser, r.losers, r.cause
     FROM report AS r
-    JOIN live AS l ON l.run_id = r.run_id AND l.number = r.number AND l.lease_token = r.token
-    FOR UPDATE OF l
+    CROSS JOIN LATERAL (
+        SELECT l.ctid AS place, l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id, l.pipeline_id,
+            l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle
+        FROM live AS l
+        WHERE l.run_id = r.run_id
+          AND l.number = r.number
+          AND l.lease_token = r.token
+        FOR UPDATE
+    ) AS l
 ), dead AS (
     DELETE FROM live AS l
-    USING gone AS g
-    WHERE l.run_id = g.run_id
-      AND l.number = g.number
+    WHERE l.ctid = ANY(ARRAY(SELECT g.place FROM gone AS g))
 ), history AS (
     INSERT INTO attempt (run_id, number, attempt, executor, lease_token, state, reason, detail, exit_code, signal, ready_at, claimed_at,
         started_at, ended_at, cpu_ms, max_rss, outputs, summary, log_seen, log_stored, log_cut_at, target, remote_name, handle)
@@ -46,23 +51,17 @@ WITH report AS (
         g.log_seen, g.log_stored, g.log_cut_at, g.target, g.remote_name, g.handle
     FROM gone AS g
 ), moved AS (
-    UPDATE task AS t
-    SET state = g.task_state,
-        reason = g.task_reason,
-        detail = g.task_detail,
-        attempt = g.attempt,
-        failures = g.failures,
-        losses = g.losses,
-        handbacks = g.handbacks,
-        last_loser = nullif(g.last_loser, '00000000-0000-0000-0000-000000000000'),
-        losers = g.losers,
-        outputs = g.outputs,
-        wake_at = CASE WHEN g.task_state = 'waiting' THEN now() + g.delay * interval '1 millisecond' END,
-        ended_at = CASE WHEN g.task_state <> 'waiting' THEN greatest(now(), g.claimed_at, g.started_at) END
+    INSERT INTO task AS t (run_id, number, name, state, reason, detail, attempt, failures, losses, handbacks, last_loser, losers, outputs, wake_at, ended_at)
+    SELECT g.run_id, g.number, '', g.task_state, g.task_reason, g.task_detail, g.attempt, g.failures, g.losses, g.handbacks,
+        nullif(g.last_loser, '00000000-0000-0000-0000-000000000000'), g.losers, g.outputs,
+        CASE WHEN g.task_state = 'waiting' THEN now() + g.delay * interval '1 millisecond' END,
+        CASE WHEN g.task_state <> 'waiting' THEN greatest(now(), g.claimed_at, g.started_at) END
     FROM gone AS g
-    WHERE t.run_id = g.run_id
-      AND t.number = g.number
-      AND t.state = 'ready'
+    ON CONFLICT (run_id, number) DO UPDATE
+    SET state = excluded.state, reason = excluded.reason, detail = excluded.detail, attempt = excluded.attempt, failures = excluded.failures,
+        losses = excluded.losses, handbacks = excluded.handbacks, last_loser = excluded.last_loser, losers = excluded.losers,
+        outputs = excluded.outputs, wake_at = excluded.wake_at, ended_at = excluded.ended_at
+    WHERE t.state = 'ready'
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, number, attempt, from_state, to_state, reason, cause, token)
     SELECT 'task', g.pipeline_id, g.run_id, g.number, g.attempt, 'ready', g.task_state, g.task_reason, g.cause, g.lease_token
@@ -78,6 +77,12 @@ WITH report AS (
         CASE WHEN g.task_state = 'waiting' AND g.delay > 0 THEN now() + g.delay * interval '1 millisecond' ELSE '-infinity' END,
         g.number, g.task_state
     FROM gone AS g
+    UNION ALL
+    -- A place under the run's max_parallel is free although the task has not ended.
+    SELECT 'r', g.run_id, '-infinity', NULL, NULL
+    FROM gone AS g
+    WHERE g.task_state = 'waiting'
+      AND g.delay > 0
 )
 SELECT g.run_id, g.number, g.attempt, g.lease_token
 FROM gone AS g

@@ -36,11 +36,25 @@ FOR UPDATE SKIP LOCKED;
 
 -- TakeWakes deletes all due wakes of subjects that the caller has locked, and gives what they say.
 -- name: TakeWakes :many
-DELETE FROM wake AS w
-WHERE w.kind = @kind::text
-  AND w.subject = ANY(@subjects::bigint[])
-  AND w.not_before <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
-RETURNING w.subject, w.number, w.state;
+WITH asked AS (
+    SELECT unnest(@subjects::bigint[]) AS subject
+), taken AS (
+    SELECT k.place, k.subject, k.number, k.state
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT w.ctid AS place, w.subject, w.number, w.state
+        FROM wake AS w
+        WHERE w.kind = @kind::text
+          AND w.subject = a.subject
+          AND w.not_before <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
+        OFFSET 0
+    ) AS k
+), gone AS (
+    DELETE FROM wake AS w
+    WHERE w.ctid = ANY(ARRAY(SELECT t.place FROM taken AS t))
+)
+SELECT t.subject, t.number, t.state
+FROM taken AS t;
 
 -- WakesWaiting says for each kind whether anything is due.
 -- name: WakesWaiting :one
@@ -51,11 +65,16 @@ SELECT
 
 -- GroupRuns gives the open runs of groups, oldest first.
 -- name: GroupRuns :many
-SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
-    (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
-FROM open_run AS o
-WHERE o.group_id = ANY(@ids::bigint[])
-ORDER BY o.group_id, o.run_id;
+SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.cancel_requested
+FROM (SELECT unnest(@ids::bigint[]) AS group_id) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted,
+        (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested
+    FROM open_run AS o
+    WHERE o.group_id = a.group_id
+    OFFSET 0
+) AS k
+ORDER BY k.group_id, k.run_id;
 
 -- AdmitRuns starts queued runs. Only those that were still queued come back.
 -- name: AdmitRuns :many

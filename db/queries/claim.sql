@@ -20,18 +20,20 @@ WITH lanes AS (
     ORDER BY c.rank
     LIMIT greatest(@look::int, @free::int)
 ), picked AS (
-    SELECT r.run_id, r.number
+    SELECT k.place
     FROM candidates AS c
-    JOIN ready AS r ON r.run_id = c.run_id AND r.number = c.number
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place
+        FROM ready AS r
+        WHERE r.run_id = c.run_id
+          AND r.number = c.number
+        FOR UPDATE SKIP LOCKED
+    ) AS k
     WHERE EXISTS (SELECT 1 FROM executor AS e WHERE e.id = @executor AND e.stopped_at IS NULL)
-    ORDER BY c.rank
     LIMIT @free::int
-    FOR UPDATE OF r SKIP LOCKED
 ), taken AS (
     DELETE FROM ready AS r
-    USING picked AS p
-    WHERE r.run_id = p.run_id
-      AND r.number = p.number
+    WHERE r.ctid = ANY(ARRAY(SELECT p.place FROM picked AS p))
     RETURNING r.run_id, r.number, r.lane, r.rank, r.pipeline_id, r.revision_id, r.attempt, r.failures, r.losses, r.handbacks,
         r.last_loser, r.losers, r.pool_id, r.slots, r.ready_at
 ), numbered AS (

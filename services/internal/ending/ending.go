@@ -70,8 +70,8 @@ func (b *Batch) Add(task *pipeline.Task, l Live, r Report, random float64) flow.
 	p.RunIds = append(p.RunIds, l.RunID)
 	p.Numbers = append(p.Numbers, l.Number)
 	p.Tokens = append(p.Tokens, l.Token)
-	p.States = append(p.States, r.State)
-	p.Reasons = append(p.Reasons, r.Reason)
+	p.States = append(p.States, after.Attempt)
+	p.Reasons = append(p.Reasons, after.AttemptReason)
 	p.Details = append(p.Details, r.Detail)
 	code := int32(-1)
 	if r.ExitCode != nil {

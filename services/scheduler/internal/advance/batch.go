@@ -76,23 +76,20 @@ func (b *batch) add(s *subject) error {
 	return nil
 }
 
-// change stores a task's own row. A plain task that is released goes by way of
-// waiting, and release moves it on, unless it is born ready.
+// change stores a task's own row. One that is released for the first time gets
+// its ready row with it, unless its pool holds it back.
 func (b *batch) change(s *subject, c flow.Change, released map[int]bool) {
 	number := flow.Number(c.Ordinal)
 	state := c.State
-	if state == flow.Ready && c.Fan == nil {
-		state = flow.Waiting
-	}
 	fan := flow.Fan{Items: none, Released: none, Unfinished: none, OK: none, Failed: none, Canceled: none, Skipped: none}
 	if c.Fan != nil {
 		fan = *c.Fan
 	}
+	if c.Released && b.ready1(s, number) {
+		state = flow.Ready
+		delete(released, number)
+	}
 	if c.From == "" {
-		if state == flow.Waiting && released[number] && b.ready1(s, number) {
-			state = flow.Ready
-			delete(released, number)
-		}
 		p := &b.births
 		p.RunIds = append(p.RunIds, s.in.Run.ID)
 		p.Numbers = append(p.Numbers, int32(number))
@@ -114,7 +111,6 @@ func (b *batch) change(s *subject, c flow.Change, released map[int]bool) {
 		p := &b.changes
 		p.RunIds = append(p.RunIds, s.in.Run.ID)
 		p.Numbers = append(p.Numbers, int32(number))
-		p.Froms = append(p.Froms, string(c.From))
 		p.States = append(p.States, string(state))
 		p.Reasons = append(p.Reasons, c.Reason)
 		p.Details = append(p.Details, c.Detail)
@@ -168,8 +164,8 @@ func (b *batch) expand(s *subject, e flow.Expansion, released map[int]bool) erro
 	return nil
 }
 
-// ready1 writes the ready row of a task that is born now and may start at
-// once. It says no if a pool holds the task back.
+// ready1 writes the ready row of a task that is released for the first time. It
+// says no if a pool holds the task back.
 func (b *batch) ready1(s *subject, number int) bool {
 	ordinal, _ := flow.Split(number)
 	if pool, _ := s.rev.Pool(ordinal); pool != 0 {
@@ -209,7 +205,6 @@ func (b *batch) release(s *subject, number int) {
 	p.Ranks = append(p.Ranks, b.rank(s, ordinal))
 	p.Pipelines = append(p.Pipelines, s.pipelineID)
 	p.Revisions = append(p.Revisions, s.rev.ID)
-	p.QueueTimeouts = append(p.QueueTimeouts, s.queueTimeout(ordinal))
 }
 
 // rank is what is added to the present time in milliseconds: a minute less for

@@ -42,8 +42,8 @@ func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 	// The rows have to say what was counted, whatever the decision changes.
 	b := newBatch()
 	for _, t := range counted.Tasks {
-		if t.State == flow.Ready && t.Fan == nil {
-			continue // released and under way: nothing of it is counted
+		if t.State.Ended() || t.State == flow.Ready && t.Fan == nil {
+			continue // over, or under way: nothing of it is counted
 		}
 		b.change(s, flow.Change{Task: t, From: t.State}, nil)
 	}
