@@ -138,9 +138,11 @@ func (c *scopes) mayLack(s site, r expr.Ref, t *taskDraft) string {
 			}
 		}
 	}
-	onlySkipped := strings.Contains(condition, "none_failed()") || r.Path[0] == "tasks" && strings.Contains(condition, "success()")
-	for _, wider := range []string{"always()", "any_success()", "failure()", "canceled()", "||"} {
-		onlySkipped = onlySkipped && !strings.Contains(strings.ReplaceAll(condition, "any_success()", "any_success()"), wider)
+	// A condition that fails when something failed leaves only the skipped.
+	words := strings.ReplaceAll(condition, "any_success()", "any()")
+	onlySkipped := strings.Contains(words, "none_failed()") || reader.inFinally && strings.Contains(words, "success()")
+	for _, wider := range []string{"any()", "always()", "failure()", "canceled()", "||", "!", "?"} {
+		onlySkipped = onlySkipped && !strings.Contains(words, wider)
 	}
 	switch {
 	case !onlySkipped:

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -63,7 +65,7 @@ func labelMap() kind[map[string]string] {
 			for key, e := range d.pairs(v) {
 				e.name = "label " + key.Value
 				var text string
-				if d.named(d.at(key), "label", key.Value, labelRE, labelRule) && textOf(256, true).read(d, e, &text) {
+				if d.named(d.at(key), "label", key.Value, labelRE, labelRule) && shortText(256).read(d, e, &text) {
 					labels[key.Value] = text
 				}
 			}
@@ -82,7 +84,7 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 	description := func(p *pipelineDraft) *string { return &p.Description }
 	fields := identity(name, namespace, description, func(p *pipelineDraft) *map[string]string { return &p.Labels })
 	fields = append(fields,
-		is("owner", textOf(512, true), func(p *pipelineDraft) *string { return &p.Owner }, "Shown in lists and alerts."),
+		is("owner", shortText(128), func(p *pipelineDraft) *string { return &p.Owner }, "Shown in lists and alerts."),
 		is("timezone", zone(), func(p *pipelineDraft) *string { return &p.Timezone }, "IANA name; the zone of schedules that name none. Default `UTC`."),
 		field[pipelineDraft]{
 			key: "schedule", doc: "When it runs: a cron, or one schedule, or a list of them.",
@@ -147,11 +149,30 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 
 func concurrencyFields() object[Concurrency] {
 	return object[Concurrency]{what: "concurrency", foreign: map[string]string{"cancel-in-progress": "on_conflict: cancel_running"}, fields: []field[Concurrency]{
-		is("group", exprText(inGroup, "group", maxEnvValue), func(c *Concurrency) *Expr { return &c.Group }, "Runs of the namespace with the same group share; the pipeline's own without."),
+		is("group", groupText(), func(c *Concurrency) *Expr { return &c.Group }, "Runs of the namespace with the same group share; the pipeline's own without."),
 		is("limit", integer(1, 1_000), func(c *Concurrency) *int { return &c.Limit }, "Runs of the group at once. Default 1."),
 		is("on_conflict", word("queue", "skip", "cancel_running", "fail"), func(c *Concurrency) *string { return &c.OnConflict }, "What becomes of a run when the group is full. Default `queue`."),
 		is("max_queued", integer(0, 10_000), func(c *Concurrency) *int { return &c.MaxQueued }, "Queued runs of the group. Default 10."),
 	}}
+}
+
+// groupText is the name of a group: one that is written out must be good.
+func groupText() kind[Expr] {
+	text := exprText(inGroup, "group", maxEnvValue)
+	return kind[Expr]{
+		read: func(d *document, v value, to *Expr) bool {
+			if !text.read(d, v, to) {
+				return false
+			}
+			n := utf8.RuneCountInString(v.Value)
+			if !expr.Contains(v.Value) && (n < 1 || n > 200 || strings.ContainsFunc(v.Value, func(r rune) bool { return !unicode.IsPrint(r) })) {
+				d.failf(d.at(v.Node), "SYN1101", "group %s may hold 1 to 200 printable characters", show(v.Value))
+				return false
+			}
+			return true
+		},
+		schema: text.schema,
+	}
 }
 
 type retentionDraft struct {

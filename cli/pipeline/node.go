@@ -36,11 +36,25 @@ func (d *document) report(s spot, severity Severity, code, message, hint string)
 	})
 }
 
+// full says that the file has had so many errors that another one is only
+// counted, which it then is.
+func (d *document) full() bool {
+	if d.p.dropped.errors < maxHeld {
+		return false
+	}
+	d.p.dropped.errors++
+	d.failed = true
+	return true
+}
+
 func (d *document) fail(s spot, code, message, hint string) {
 	d.report(s, SeverityError, code, message, hint)
 }
 
 func (d *document) failf(s spot, code, format string, args ...any) {
+	if d.full() {
+		return
+	}
 	d.fail(s, code, fmt.Sprintf(format, args...), "")
 }
 

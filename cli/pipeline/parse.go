@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"path"
@@ -75,6 +77,7 @@ type parse struct {
 	limits   Limits
 	tables   *tables
 	problems []Problem
+	dropped  counts // problems that there was no room for
 	read     []definition
 }
 
@@ -91,23 +94,57 @@ type claim struct {
 	spot
 }
 
-func (p *parse) report(problem Problem) { p.problems = append(p.problems, problem) }
+// maxHeld is how many problems of one file are held while it is read: one text
+// can have as many as it has lines.
+const maxHeld = 20 * MaxProblems
+
+func (p *parse) report(problem Problem) {
+	p.problems = append(p.problems, problem)
+	if len(p.problems) > maxHeld {
+		p.trim()
+	}
+}
+
+// trim keeps the problems that may yet be told and counts the others.
+func (p *parse) trim() {
+	if len(p.problems) <= MaxProblems {
+		return
+	}
+	slices.SortStableFunc(p.problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(string(a.Severity), string(b.Severity)), byPlace(a, b))
+	})
+	p.problems = slices.CompactFunc(p.problems, func(a, b Problem) bool { return a == b })
+	if len(p.problems) > MaxProblems {
+		for _, problem := range p.problems[MaxProblems:] {
+			p.dropped.add(problem.Severity)
+		}
+		p.problems = slices.Clone(p.problems[:MaxProblems])
+	}
+}
 
 // Parse reads files, each counted once by its cleaned name, and gives every
 // problem they have. The source holds the documents that have no error.
 func Parse(files []File, o Options) (*Source, Problems) {
 	files = sorted(files)
 	whole := parse{Options: o, limits: o.Limits.lowered(), tables: newTables()}
-	if whole.tooMuch(files) {
-		return &Source{}, finish(whole.problems)
+	if whole.refuseCall(files) {
+		return &Source{}, finish(whole.problems, whole.dropped)
 	}
 	parts := make([]parse, len(files))
+	var large sync.Mutex
 	each(len(files), func(i int) {
+		if len(files[i].Text) > largeFile { // its nodes take a hundred times as much
+			large.Lock()
+			defer large.Unlock()
+		}
 		parts[i] = parse{Options: o, limits: whole.limits, tables: whole.tables}
 		parts[i].file(files[i])
+		parts[i].trim()
 	})
 	return whole.merge(parts)
 }
+
+const largeFile = 32 << 10
 
 // each calls f for 0 to n-1, several at a time. Files do not know of each
 // other, and a repository has hundreds. A panic comes out where it would have
@@ -150,10 +187,12 @@ func (p *parse) merge(parts []parse) (*Source, Problems) {
 	names := map[string]place{}
 	for _, part := range parts {
 		p.problems = append(p.problems, part.problems...)
+		p.dropped.errors += part.dropped.errors
+		p.dropped.warnings += part.dropped.warnings
 		for _, def := range part.read {
 			for _, c := range def.claims {
 				if first, ok := names[c.what]; ok {
-					p.report(Problem{
+					p.problems = append(p.problems, Problem{
 						File: def.File, Line: c.line, Col: c.col, Len: c.len, Severity: SeverityError, Code: "SYN1102",
 						Message: fmt.Sprintf("%s is also in %s:%d", c.what, showFile(first.file), first.line),
 					})
@@ -167,13 +206,40 @@ func (p *parse) merge(parts []parse) (*Source, Problems) {
 			}
 		}
 	}
-	return source, finish(p.problems)
+	return source, finish(p.problems, p.dropped)
 }
 
+// sorted orders files by their cleaned names. The same file twice is one.
 func sorted(files []File) []File {
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b File) int { return strings.Compare(path.Clean(a.Name), path.Clean(b.Name)) })
-	return slices.CompactFunc(files, func(a, b File) bool { return path.Clean(a.Name) == path.Clean(b.Name) })
+	return slices.CompactFunc(files, func(a, b File) bool {
+		return path.Clean(a.Name) == path.Clean(b.Name) && bytes.Equal(a.Text, b.Text)
+	})
+}
+
+// refuseCall checks the call before a file is read.
+func (p *parse) refuseCall(files []File) bool {
+	if len(files) == 0 {
+		return false
+	}
+	if p.Namespace != "" && !ValidName(p.Namespace) {
+		p.report(Problem{
+			File: files[0].Name, Line: 1, Col: 1, Severity: SeverityError, Code: "SYN1101",
+			Message: "the call's namespace " + show(p.Namespace) + " " + nameRule, Hint: closestName(p.Namespace, nameRE),
+		})
+		return true
+	}
+	for i, f := range files[1:] {
+		if path.Clean(f.Name) == path.Clean(files[i].Name) {
+			p.report(Problem{
+				File: f.Name, Line: 1, Col: 1, Severity: SeverityError, Code: "SYN1102",
+				Message: "the file " + showFile(path.Clean(f.Name)) + " is given twice, with different text",
+			})
+			return true
+		}
+	}
+	return p.tooMuch(files)
 }
 
 // tooMuch checks what can be told without looking into a file.

@@ -88,31 +88,42 @@ func (ps Problems) Error() string {
 	return b.String()
 }
 
+// counts are numbers of problems by severity.
+type counts struct{ errors, warnings int }
+
+func (c *counts) add(s Severity) {
+	if s == SeverityError {
+		c.errors++
+	} else {
+		c.warnings++
+	}
+}
+
+func byPlace(a, b Problem) int {
+	return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col)
+}
+
 // finish sorts what was collected, drops repetitions and cuts the list.
-func finish(all []Problem) Problems {
+func finish(all []Problem, dropped counts) Problems {
 	slices.SortStableFunc(all, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col, strings.Compare(string(a.Severity), string(b.Severity)))
+		return cmp.Or(byPlace(a, b), strings.Compare(string(a.Severity), string(b.Severity)))
 	})
 	all = slices.CompactFunc(all, func(a, b Problem) bool { return a == b })
-	ps := Problems{List: all}
+	total := dropped
 	files := map[string]bool{}
 	for i, p := range all {
+		total.add(p.Severity)
 		if p.Severity == SeverityError {
-			ps.errors++
 			files[p.File] = true
 		}
 		all[i].Message, all[i].Hint = cutBytes(p.Message, maxMessage), cutBytes(p.Hint, maxMessage/2)
 	}
-	ps.files = len(files)
+	// Errors go before warnings where there is no room for both.
 	if len(all) > MaxProblems {
-		// Errors go before warnings where there is no room for both.
-		if ps.errors > 0 && ps.errors < len(all) {
-			all = dropWarnings(all, len(all)-MaxProblems)
-		}
-		total := len(ps.List)
-		ps.List = all[:min(len(all), MaxProblems)]
-		ps.More = total - len(ps.List)
+		all = dropWarnings(all, len(all)-MaxProblems)
 	}
+	ps := Problems{List: append([]Problem{}, all[:min(len(all), MaxProblems)]...), errors: total.errors, files: len(files)}
+	ps.More = total.errors + total.warnings - len(ps.List)
 	return ps
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -69,6 +70,29 @@ func textOf(limit int, literal bool) kind[string] {
 			return true
 		},
 		schema: func() jsonSchema { return anyText() },
+	}
+}
+
+// shortText is plain text of at most limit characters.
+func shortText(limit int) kind[string] {
+	return kind[string]{
+		read: func(d *document, v value, to *string) bool {
+			text, ok := d.scalar(v, "a string")
+			if !ok {
+				return false
+			}
+			if n := utf8.RuneCountInString(text); n > limit {
+				d.failf(d.at(v.Node), "SYN1009", "%s has %s characters, %d at most", v.name, grouped(n), limit)
+				return false
+			}
+			*to = text
+			return true
+		},
+		schema: func() jsonSchema {
+			s := anyText()
+			s["maxLength"] = limit
+			return s
+		},
 	}
 }
 

@@ -127,12 +127,15 @@ func (d *document) notBuilt(key *yaml.Node, name, feature string) {
 }
 
 func (d *document) unknownKey(key *yaml.Node, in string, known []string, foreign map[string]string) {
+	if d.full() {
+		return
+	}
 	if in == "retry" && key.Value == "on" { // true to YAML 1.1, hence the other name
 		d.fail(d.at(key), "SYN1410", `retry has no key "on"`, "when")
 		return
 	}
 	hint := ""
-	if len(d.p.problems) < 4*MaxProblems { // to look for one costs more than all the rest
+	if d.p.dropped.errors == 0 && len(d.p.problems) < 4*MaxProblems { // to look for one costs more than all the rest
 		hint = keyHint(key.Value, known, foreign)
 	}
 	d.fail(d.at(key), "SYN1006", fmt.Sprintf("unknown key %s%s", show(key.Value), inside(in)), hint)
