@@ -108,7 +108,7 @@ func exitFields() object[exitDraft] {
 }
 
 // exitCodes fills in the defaults and checks that no code is written twice.
-func (d *document) exitCodes(t *taskDraft, _ entries) {
+func (d *document) exitCodes(t *taskDraft) {
 	lists := []struct {
 		name     string
 		codes    *[]int

@@ -31,7 +31,7 @@ func (d *document) readMatrix(t *taskDraft, v value) {
 	}
 	axes := len(v.Content) / 2
 	if axes == 0 || axes > MaxAxes {
-		d.failf(d.keySpot(v), "SYN1407", "matrix has %s, 1 to %d are wanted", count2(axes, "axis", "axes"), MaxAxes)
+		d.failf(d.keySpot(v), "SYN1407", "matrix has %s, 1 to %d are wanted", countOf(axes, "axis", "axes"), MaxAxes)
 		return
 	}
 	t.axes = map[string]expr.Type{}
@@ -80,7 +80,7 @@ func productOf(axes []Axis) int {
 	return product
 }
 
-func count2(n int, one, many string) string {
+func countOf(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

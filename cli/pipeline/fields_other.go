@@ -52,7 +52,7 @@ func (d *document) readPool(root value) (*Pool, value) {
 	return pool, own["name"]
 }
 
-func varsDocFields(*tables) object[VarSet] {
+func varsDocFields() object[VarSet] {
 	name := func(s *VarSet) *string { return &s.Name }
 	namespace := func(s *VarSet) *string { return &s.Namespace }
 	description := func(s *VarSet) *string { return &s.Description }

@@ -95,7 +95,7 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 		field[pipelineDraft]{
 			key: "params", doc: "Declared parameters.",
 			read: func(d *document, p *pipelineDraft, v value) {
-				p.Params = d.readParams(v, inParamDefault, "param", MaxParams)
+				p.Params = d.readParams(v, "param", MaxParams)
 			},
 			schema: func() jsonSchema { return mapSchema(memberPattern, ref("param"), MaxParams) },
 		},

@@ -30,8 +30,8 @@ func newTables() *tables {
 	ts.defaults = defaultsFields(ts)
 	ts.schedule = scheduleFields(ts)
 	ts.dst = dstFields()
-	ts.param = paramFields(ts)
-	ts.output = outputFields(ts)
+	ts.param = paramFields()
+	ts.output = outputFields()
 	ts.runOutput = runOutputFields()
 	ts.concurrency = concurrencyFields()
 	ts.retention = retentionFields()
@@ -41,6 +41,6 @@ func newTables() *tables {
 	ts.pool = poolFields()
 	ts.poolDoc = poolDocFields(ts)
 	ts.reserve = reserveFields()
-	ts.varsDoc = varsDocFields(ts)
+	ts.varsDoc = varsDocFields()
 	return ts
 }
