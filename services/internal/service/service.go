@@ -28,9 +28,10 @@ type Service struct {
 	turns *prometheus.CounterVec
 	took  *prometheus.HistogramVec
 
-	mu     sync.Mutex // guards what follows
-	loops  []*loop.Loop
-	checks []check
+	mu      sync.Mutex // guards what follows
+	loops   []*loop.Loop
+	checks  []check
+	running bool
 }
 
 type check struct {
@@ -98,8 +99,11 @@ func (s *Service) Check(name string, run func(context.Context) error) {
 // Ready says what keeps the service from doing its job, one line each, or nil.
 func (s *Service) Ready(ctx context.Context) error {
 	s.mu.Lock()
-	loops, checks := s.loops, s.checks
+	loops, checks, running := s.loops, s.checks, s.running
 	s.mu.Unlock()
+	if !running { // what it checks is not known before
+		return fmt.Errorf("%s: not started yet", s.Name)
+	}
 	var errs []error
 	for _, c := range checks {
 		if err := c.run(ctx); err != nil {
@@ -117,6 +121,9 @@ func (s *Service) Ready(ctx context.Context) error {
 // Run runs all parts until ctx is done or one of them fails, waits for all of
 // them to end, and returns the first failure. Being told to stop is none.
 func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range s.parts {
 		g.Go(func() error {

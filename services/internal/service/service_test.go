@@ -63,6 +63,9 @@ func TestProbes(t *testing.T) {
 	if err := s.ServeProbes(address); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "not started") {
+		t.Errorf("Ready before the start = %v, want an error", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
