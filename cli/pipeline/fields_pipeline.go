@@ -175,21 +175,16 @@ func groupText() kind[Expr] {
 	}
 }
 
-type retentionDraft struct {
-	Retention
-	own entries
-}
-
-func retentionFields() object[retentionDraft] {
+func retentionFields() object[Retention] {
 	years := lengthOf(day, 3650*day)
-	return object[retentionDraft]{what: "retention", fields: []field[retentionDraft]{
-		is("runs", years, func(r *retentionDraft) *Duration { return &r.Runs }, "Runs. Default 90d."),
-		is("logs", years, func(r *retentionDraft) *Duration { return &r.Logs }, "Logs, not longer than runs. Default 30d."),
+	return object[Retention]{what: "retention", fields: []field[Retention]{
+		is("runs", years, func(r *Retention) *Duration { return &r.Runs }, "Runs. Default 90d."),
+		is("logs", years, func(r *Retention) *Duration { return &r.Logs }, "Logs, not longer than runs. Default 30d."),
 	}}
 }
 
 func (d *document) readRetention(to *Retention, v value) {
-	draft := retentionDraft{Retention: *to}
+	draft := *to
 	own, ok := d.p.tables.retention.read(d, v, "retention", &draft)
 	if !ok {
 		return
@@ -201,7 +196,7 @@ func (d *document) readRetention(to *Retention, v value) {
 		}
 		draft.Logs = draft.Runs
 	}
-	*to = draft.Retention
+	*to = draft
 }
 
 // zone is the name of a time zone.

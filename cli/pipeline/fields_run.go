@@ -1,9 +1,10 @@
 package pipeline
 
 import (
-	"go.yaml.in/yaml/v3"
 	"strings"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 )
 
 func (d *document) readShell(t *taskDraft, v value) {

@@ -12,7 +12,7 @@ type tables struct {
 	output      object[schemaDraft]
 	runOutput   object[runOutputDraft]
 	concurrency object[Concurrency]
-	retention   object[retentionDraft]
+	retention   object[Retention]
 	retry       object[Retry]
 	lost        object[Task]
 	exitCodes   object[exitDraft]

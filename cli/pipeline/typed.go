@@ -2,9 +2,10 @@ package pipeline
 
 import (
 	"fmt"
+	"strconv"
+
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"go.yaml.in/yaml/v3"
-	"strconv"
 )
 
 // A typing is how a value of a declared type is read from a file.
