@@ -30,7 +30,6 @@ UPDATE run AS r
 SET state = 'running', started_at = greatest(now(), r.created_at)
 FROM opened AS d
 WHERE r.id = d.run_id
-  AND r.state = 'queued'
 RETURNING r.id
 `
 

@@ -14,21 +14,10 @@ import (
 )
 
 const activeCounts = `-- name: ActiveCounts :many
-SELECT a.run_id, count(*)::int AS active
-FROM (
-    SELECT r.run_id
-    FROM ready AS r
-    WHERE r.run_id = ANY($1::bigint[])
-    UNION ALL
-    SELECT l.run_id
-    FROM live AS l
-    WHERE l.run_id = ANY($1::bigint[])
-    UNION ALL
-    SELECT w.run_id
-    FROM waiter AS w
-    WHERE w.run_id = ANY($1::bigint[])
-) AS a
-GROUP BY a.run_id
+SELECT a.run_id::bigint AS run_id, ((SELECT count(*) FROM ready AS r WHERE r.run_id = a.run_id)
+    + (SELECT count(*) FROM live AS l WHERE l.run_id = a.run_id)
+    + (SELECT count(*) FROM waiter AS w WHERE w.run_id = a.run_id))::int AS active
+FROM (SELECT unnest($1::bigint[]) AS run_id) AS a
 `
 
 type ActiveCountsRow struct {
@@ -805,9 +794,14 @@ func (q *Queries) NoteLastRuns(ctx context.Context, arg NoteLastRunsParams) erro
 }
 
 const openRunsAmong = `-- name: OpenRunsAmong :many
-SELECT o.run_id
-FROM open_run AS o
-WHERE o.run_id = ANY($1::bigint[])
+SELECT k.run_id
+FROM (SELECT unnest($1::bigint[]) AS run_id) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = a.run_id
+    OFFSET 0
+) AS k
 `
 
 // OpenRunsAmong says which of the runs are still open, locked or not.
@@ -1021,10 +1015,16 @@ func (q *Queries) ReleaseWaiters(ctx context.Context, runIds []int64, numbers []
 }
 
 const runFacts = `-- name: RunFacts :many
-SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-    r.interval_start, r.interval_end, r.params, r.vars
-FROM run AS r
-WHERE r.id = ANY($1::bigint[])
+SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
+    k.interval_start, k.interval_end, k.params, k.vars
+FROM (SELECT unnest($1::bigint[]) AS id) AS a
+CROSS JOIN LATERAL (
+    SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
+        r.interval_start, r.interval_end, r.params, r.vars
+    FROM run AS r
+    WHERE r.id = a.id
+    OFFSET 0
+) AS k
 `
 
 type RunFactsRow struct {

@@ -24,20 +24,12 @@ func (q *Queries) BreakSchedule(ctx context.Context, broken string, iD int64) er
 }
 
 const drawNumbers = `-- name: DrawNumbers :many
-WITH want AS (
-    SELECT unnest($1::bigint[]) AS pipeline_id, unnest($2::bigint[]) AS n
-), held AS (
-    SELECT c.pipeline_id
-    FROM pipeline_counter AS c
-    WHERE c.pipeline_id = ANY($1::bigint[])
-    ORDER BY c.pipeline_id
-    FOR UPDATE
-)
-UPDATE pipeline_counter AS c
-SET last = c.last + w.n
-FROM want AS w, held AS h
-WHERE c.pipeline_id = w.pipeline_id
-  AND h.pipeline_id = c.pipeline_id
+INSERT INTO pipeline_counter AS c (pipeline_id, last)
+SELECT w.pipeline_id, w.n
+FROM (SELECT unnest($1::bigint[]) AS pipeline_id, unnest($2::bigint[]) AS n) AS w
+ORDER BY w.pipeline_id
+ON CONFLICT (pipeline_id) DO UPDATE
+SET last = c.last + excluded.last
 RETURNING c.pipeline_id, c.last
 `
 
@@ -103,13 +95,15 @@ func (q *Queries) EnsureGroups(ctx context.Context, namespaces []string, names [
 }
 
 const groupCounts = `-- name: GroupCounts :many
-SELECT o.group_id,
-    count(*) FILTER (WHERE o.state = 'running')::int AS running,
-    count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
-    count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted
-FROM open_run AS o
-WHERE o.group_id = ANY($1::bigint[])
-GROUP BY o.group_id
+SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted
+FROM (SELECT DISTINCT unnest($1::bigint[]) AS group_id) AS a
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
+        count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
+        count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted
+    FROM open_run AS o
+    WHERE o.group_id = a.group_id
+) AS k
 `
 
 type GroupCountsRow struct {

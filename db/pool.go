@@ -52,6 +52,7 @@ func (p Purpose) limits() limits {
 			"enable_hashjoin":   "off",
 			"enable_mergejoin":  "off",
 			"enable_material":   "off",
+			"random_page_cost":  "0.1",
 		}}
 	case Pages:
 		return limits{conns: 8, statement: 10 * time.Second, lock: 5 * time.Second}

@@ -280,7 +280,8 @@ CREATE TABLE open_run (
     timed_out_at        timestamptz,
     cancel_requested_at timestamptz,
     cancel_again_at     timestamptz,                     -- a second cancel: finally too
-    -- Tasks (not items) of the present phase that have not ended, and how those that have ended did.
+    -- Tasks (not items) of the present phase that have not ended. The other three count ends of the
+    -- phase tasks and stand still during finally, which reads them.
     unfinished          integer NOT NULL DEFAULT 0 CHECK (unfinished >= 0),
     failed              integer NOT NULL DEFAULT 0,
     canceled            integer NOT NULL DEFAULT 0,
@@ -474,7 +475,7 @@ CREATE TABLE task (
     reason         text NOT NULL DEFAULT '',
     detail         text NOT NULL DEFAULT '',    -- one sentence for people
     needs_left     smallint NOT NULL DEFAULT 0 CHECK (needs_left >= 0),
-    trail          smallint NOT NULL DEFAULT 0, -- 1: a task before this one failed; 2: was canceled
+    trail          smallint NOT NULL DEFAULT 0, -- bits: 1 a task before this one failed, 2 was canceled, 4 a direct need did not succeed, 8 one did
     attempt        integer NOT NULL DEFAULT 0,  -- number of the last attempt that ended
     failures       smallint NOT NULL DEFAULT 0, -- budgets spent
     losses         smallint NOT NULL DEFAULT 0,

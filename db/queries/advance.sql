@@ -13,9 +13,14 @@ CROSS JOIN LATERAL (
 
 -- OpenRunsAmong says which of the runs are still open, locked or not.
 -- name: OpenRunsAmong :many
-SELECT o.run_id
-FROM open_run AS o
-WHERE o.run_id = ANY(@ids::bigint[]);
+SELECT k.run_id
+FROM (SELECT unnest(@ids::bigint[]) AS run_id) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = a.run_id
+    OFFSET 0
+) AS k;
 
 -- DropWakes deletes every wake of subjects that need none any more.
 -- name: DropWakes :exec
@@ -25,10 +30,16 @@ WHERE w.kind = @kind::text
 
 -- RunFacts gives what expressions of runs may read.
 -- name: RunFacts :many
-SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-    r.interval_start, r.interval_end, r.params, r.vars
-FROM run AS r
-WHERE r.id = ANY(@ids::bigint[]);
+SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
+    k.interval_start, k.interval_end, k.params, k.vars
+FROM (SELECT unnest(@ids::bigint[]) AS id) AS a
+CROSS JOIN LATERAL (
+    SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
+        r.interval_start, r.interval_end, r.params, r.vars
+    FROM run AS r
+    WHERE r.id = a.id
+    OFFSET 0
+) AS k;
 
 -- LoadTasks gives rows of tasks by key.
 -- name: LoadTasks :many
@@ -60,21 +71,10 @@ ORDER BY k.run_id, k.number;
 
 -- ActiveCounts says how many tasks and items of runs are ready or live.
 -- name: ActiveCounts :many
-SELECT a.run_id, count(*)::int AS active
-FROM (
-    SELECT r.run_id
-    FROM ready AS r
-    WHERE r.run_id = ANY(@ids::bigint[])
-    UNION ALL
-    SELECT l.run_id
-    FROM live AS l
-    WHERE l.run_id = ANY(@ids::bigint[])
-    UNION ALL
-    SELECT w.run_id
-    FROM waiter AS w
-    WHERE w.run_id = ANY(@ids::bigint[])
-) AS a
-GROUP BY a.run_id;
+SELECT a.run_id::bigint AS run_id, ((SELECT count(*) FROM ready AS r WHERE r.run_id = a.run_id)
+    + (SELECT count(*) FROM live AS l WHERE l.run_id = a.run_id)
+    + (SELECT count(*) FROM waiter AS w WHERE w.run_id = a.run_id))::int AS active
+FROM (SELECT unnest(@ids::bigint[]) AS run_id) AS a;
 
 -- HeldTasks gives tasks and items of a run that only max_parallel holds back, in order; of a fan-out
 -- whose next items it holds back, the fan-out's own row.

@@ -88,7 +88,7 @@ SELECT
 -- Events of transactions that were open then come again: who reads is told twice rather than never.
 -- name: PageChanges :one
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS at,
-    coalesce((SELECT array_agg(DISTINCT e.pipeline_id) FROM event AS e WHERE e.xid >= @since::text::xid8 AND e.pipeline_id IS NOT NULL), '{}')::bigint[] AS pipelines;
+    coalesce((SELECT array_agg(DISTINCT e.pipeline_id) FROM event AS e WHERE e.xid >= CAST(@since::text AS xid8) AND e.pipeline_id IS NOT NULL), '{}')::bigint[] AS pipelines;
 
 -- FindSession gives what a page session holds, and moves its idle end when half of that time has passed.
 -- name: FindSession :one
@@ -99,10 +99,10 @@ WITH found AS (
       AND s.expiry > now()
 ), moved AS (
     UPDATE session AS s
-    SET expiry = now() + @idle::interval
+    SET expiry = now() + make_interval(secs => @idle_seconds::float8)
     FROM found AS f
     WHERE s.token = f.token
-      AND f.expiry < now() + @idle::interval / 2
+      AND f.expiry < now() + make_interval(secs => @idle_seconds::float8) / 2
 )
 SELECT f.data, now()::timestamptz AS now
 FROM found AS f;
@@ -110,7 +110,7 @@ FROM found AS f;
 -- KeepSession stores a page session.
 -- name: KeepSession :exec
 INSERT INTO session (token, data, expiry)
-VALUES (@token, @data, now() + @idle::interval)
+VALUES (@token, @data, now() + make_interval(secs => @idle_seconds::float8))
 ON CONFLICT (token) DO UPDATE SET data = excluded.data, expiry = excluded.expiry;
 
 -- EndSession ends a page session.
