@@ -37,6 +37,7 @@ type App struct {
 	revisions *revision.Cache
 	notifier  *db.Notifier
 	hints     hints
+	lines     lineCache
 	registers chan struct{} // a place per register under way
 }
 
