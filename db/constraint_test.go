@@ -95,7 +95,7 @@ func TestUpdatesStayHeapOnly(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, dbtest.URL(t))
 	fixture(t, conn)
-	exec(t, conn, `INSERT INTO task (run_id, number, name, state) SELECT r.id, 16384 * n, 't', 'waiting' FROM run AS r, generate_series(100, 400) AS n WHERE r.state = 'running'`)
+	exec(t, conn, `INSERT INTO task (run_id, number, name, state) SELECT r.id, 16384 * n, 't', 'waiting' FROM run AS r, generate_series(100, 130) AS n WHERE r.state = 'running'`)
 	for _, c := range []struct{ table, sql string }{
 		{"task", "UPDATE task SET state = 'ready', ready_at = now(), due_at = now() WHERE state = 'waiting' AND number >= 16384 * 100"},
 		{"task", "UPDATE task SET state = 'failed', ended_at = now(), attempt = 1, failures = 1, outputs = '{}' WHERE number >= 16384 * 100"},
