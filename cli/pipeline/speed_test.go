@@ -98,7 +98,9 @@ func TestLargeTextsAreReadInLinearTime(t *testing.T) {
 			}
 		}
 		t.Logf("%-22s %7d bytes  %s", name, len(text), best.Round(time.Millisecond))
-		if best > 400*time.Millisecond {
+		// On an idle machine each takes less than 100 ms; what is not linear
+		// takes many seconds.
+		if best > 2*time.Second {
 			t.Errorf("%s took %s", name, best)
 		}
 	}
