@@ -62,6 +62,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer pool.Close()
 	s.Check("database", pool.Ping)
 	s.Check("schema", func(ctx context.Context) error { return db.CheckSchema(ctx, pool) })
+	s.Check("partitions", func(ctx context.Context) error { return partitionsAhead(ctx, pool) })
 	if err := s.Metrics.Register(pgxpoolprometheus.NewCollector(pool.PGX(), map[string]string{"service": "api", "pool": "pages"})); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -83,4 +84,19 @@ func Run(ctx context.Context, cfg Config) error {
 		return service.Serve(ctx, listener, server, grace)
 	})
 	return s.Run(ctx)
+}
+
+// fewestDays is how many days ahead must have their partitions: whoever makes
+// them would otherwise be missed only when they run out.
+const fewestDays = 3
+
+func partitionsAhead(ctx context.Context, pool *db.Pool) error {
+	days, err := pool.Queries().PartitionsAhead(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if days < fewestDays {
+		return fmt.Errorf("made for %d more days, and a scheduler keeps %d ahead: is one running?", days, db.DaysAhead)
+	}
+	return nil
 }
