@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/pgxpoolprometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/app"
@@ -40,6 +41,10 @@ type Config struct {
 
 // maxConns is how many connections answer requests; listening has one more.
 const maxConns = 10
+
+// maxSockets is how many connections clients may hold open together. Those above
+// wait to be accepted.
+const maxSockets = 8000
 
 // grace is how long requests under way may take after a stop.
 const grace = 10 * time.Second
@@ -81,7 +86,7 @@ func Run(ctx context.Context, cfg Config) error {
 	s.Go(func(ctx context.Context) error { return firstToken(ctx, cfg, s.Log, a) })
 	s.Go(func(ctx context.Context) error {
 		s.Log.InfoContext(ctx, "listening", "address", listener.Addr().String())
-		return service.Serve(ctx, listener, server, grace)
+		return service.Serve(ctx, netutil.LimitListener(listener, maxSockets), server, grace)
 	})
 	return s.Run(ctx)
 }

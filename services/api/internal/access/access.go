@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -120,6 +121,9 @@ func guard(cfg Config, r Route) echo.HandlerFunc {
 		if err := checkBody(c, cmp.Or(r.Body, defaultBody)); err != nil {
 			return err
 		}
+		if err := checkText(req); err != nil {
+			return err
+		}
 		if err := checkQuery(req, r.Query); err != nil {
 			return err
 		}
@@ -192,6 +196,20 @@ func checkBody(c echo.Context, limit int64) error {
 // TooLarge is the error for a body above its limit.
 func TooLarge(limit int64) *api.Error {
 	return api.Errorf(api.TooLarge, "the body is larger than %d bytes, which is all that is read here", limit)
+}
+
+// checkText refuses addresses whose parts are no text, or hold a NUL: no name has
+// one, and the database cannot be asked about them.
+func checkText(req *http.Request) error {
+	text := func(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+	ok := text(req.URL.Path)
+	for name, values := range req.URL.Query() {
+		ok = ok && text(name) && !slices.ContainsFunc(values, func(v string) bool { return !text(v) })
+	}
+	if !ok {
+		return api.Errorf(api.Malformed, "the address holds bytes that are no text")
+	}
+	return nil
 }
 
 // checkQuery refuses parameters that the route does not know.

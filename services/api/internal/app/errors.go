@@ -23,6 +23,10 @@ func Explain(err error) *api.Error {
 		e = api.Errorf(api.Unavailable, "the request was given up before it was answered")
 	case db.IsBusy(err):
 		e = api.Errorf(api.Unavailable, "somebody else is changing the same thing; nothing was done").WithHint("try again")
+	case state(err) == "22021", state(err) == "22P05": // bytes that are no text, a NUL
+		e = api.Errorf(api.Unprocessable, "a text in the request holds a character that cannot be stored")
+	case state(err) == "57014": // the statement's time was up
+		e = api.Errorf(api.Unavailable, "the database took too long for this").WithHint("ask for less, or try again")
 	case db.IsNoPartition(err):
 		e = api.Errorf(api.Unavailable, "the database has no room for today: its partitions end before now").WithHint("run a scheduler, or migrate")
 	case errors.Is(err, db.ErrOutcomeUnknown):
@@ -34,4 +38,15 @@ func Explain(err error) *api.Error {
 	}
 	e.Cause = err
 	return e
+}
+
+// state is the code that the database gave the error, or "".
+func state(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return e.SQLState()
+	}
+	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
@@ -37,6 +38,13 @@ func paramValues(def *pipeline.Pipeline, req api.RunRequest) (map[string]any, []
 		wrong = append(wrong, api.Finding{Severity: api.FindingSeverityError, Code: "SYN1301", Param: name, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	given := map[string]any{}
+	take := func(name string, v any) {
+		if holdsNUL(v) {
+			say(name, "leave it out", "param %s holds the character U+0000, which cannot be stored", name)
+			return
+		}
+		given[name] = v
+	}
 	schema := func(name string) *pipeline.Schema {
 		i := slices.IndexFunc(def.Params, func(p pipeline.Param) bool { return p.Name == name })
 		if i < 0 {
@@ -56,7 +64,7 @@ func paramValues(def *pipeline.Pipeline, req api.RunRequest) (map[string]any, []
 				say(name, "", "param %s: %v", name, err)
 				continue
 			}
-			given[name] = v
+			take(name, v)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Texts)) {
@@ -74,7 +82,7 @@ func paramValues(def *pipeline.Pipeline, req api.RunRequest) (map[string]any, []
 			say(name, "", "param %s: %v", name, err)
 			continue
 		}
-		given[name] = v
+		take(name, v)
 	}
 	return given, wrong
 }
@@ -107,4 +115,22 @@ func createError(ref PipelineRef, err error, before []api.Finding) error {
 	}
 	e.Problems = all
 	return e
+}
+
+// holdsNUL tells whether there is a NUL in a text of a value: JSON may hold one,
+// the database may not.
+func holdsNUL(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return strings.ContainsRune(v, 0)
+	case []any:
+		return slices.ContainsFunc(v, holdsNUL)
+	case map[string]any:
+		for k, m := range v {
+			if holdsNUL(k) || holdsNUL(m) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func parseCursor(text string, n int) ([]string, error) {
 		return nil, errCursor()
 	}
 	var parts []string
-	if json.Unmarshal(b, &parts) != nil || len(parts) != n {
+	if json.Unmarshal(b, &parts) != nil || len(parts) != n || slices.ContainsFunc(parts, func(p string) bool { return strings.ContainsRune(p, 0) }) {
 		return nil, errCursor()
 	}
 	return parts, nil
