@@ -75,9 +75,14 @@ func Main(app *cli.App) {
 	app.HideHelpCommand = true
 	app.Suggest = true
 	app.DisableSliceFlagSeparator = true
-	app.CommandNotFound = func(_ *cli.Context, name string) {
-		fmt.Fprintf(os.Stderr, "✕ unknown command %q → %s --help\n", name, app.Name)
-		os.Exit(64)
+	// An action takes no arguments, so one that is left over is a mistyped command.
+	serve := app.Action
+	app.Action = func(c *cli.Context) error {
+		if c.Args().Present() {
+			fmt.Fprintf(os.Stderr, "✕ unknown command %q → %s --help\n", c.Args().First(), app.Name)
+			os.Exit(64)
+		}
+		return serve(c)
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 		fmt.Fprintf(os.Stderr, "✕ %v → %s --help\n", err, app.Name)
