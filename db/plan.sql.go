@@ -320,15 +320,13 @@ func (q *Queries) Lanes(ctx context.Context) ([]LanesRow, error) {
 
 const lockDueSchedules = `-- name: LockDueSchedules :many
 SELECT s.id, s.pipeline_id, s.revision_id, s.name, s.next_at::timestamptz AS next_at,
-    p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen,
     coalesce($1::timestamptz, now())::timestamptz AS now
 FROM schedule AS s
-JOIN pipeline AS p ON p.id = s.pipeline_id
 WHERE s.ended_at IS NULL
   AND s.next_at <= coalesce($1::timestamptz, statement_timestamp())
 ORDER BY s.next_at
 LIMIT $2::int
-FOR UPDATE OF s SKIP LOCKED
+FOR UPDATE SKIP LOCKED
 `
 
 type LockDueSchedulesRow struct {
@@ -337,10 +335,6 @@ type LockDueSchedulesRow struct {
 	RevisionID int64
 	Name       string
 	NextAt     time.Time
-	Namespace  string
-	Pipeline   string
-	Paused     bool
-	Frozen     bool
 	Now        time.Time
 }
 
@@ -361,10 +355,6 @@ func (q *Queries) LockDueSchedules(ctx context.Context, now *time.Time, batch in
 			&i.RevisionID,
 			&i.Name,
 			&i.NextAt,
-			&i.Namespace,
-			&i.Pipeline,
-			&i.Paused,
-			&i.Frozen,
 			&i.Now,
 		); err != nil {
 			return nil, err
@@ -520,6 +510,48 @@ func (q *Queries) PipelineGroups(ctx context.Context, pipelines []int64) ([]Pipe
 	for rows.Next() {
 		var i PipelineGroupsRow
 		if err := rows.Scan(&i.ID, &i.PipelineID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const plannedPipelines = `-- name: PlannedPipelines :many
+SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen
+FROM pipeline AS p
+WHERE p.id = ANY($1::bigint[])
+`
+
+type PlannedPipelinesRow struct {
+	ID        int64
+	Namespace string
+	Name      string
+	Paused    bool
+	Frozen    bool
+}
+
+// PlannedPipelines gives the pipelines of schedules that the caller has locked. It is a statement of its
+// own: whoever pauses a pipeline locks its schedules first, so what is read after the lock is what holds.
+func (q *Queries) PlannedPipelines(ctx context.Context, ids []int64) ([]PlannedPipelinesRow, error) {
+	rows, err := q.db.Query(ctx, plannedPipelines, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PlannedPipelinesRow
+	for rows.Next() {
+		var i PlannedPipelinesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Namespace,
+			&i.Name,
+			&i.Paused,
+			&i.Frozen,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -2,15 +2,20 @@
 -- somebody else is deciding or changing is passed over. Only tests give @now.
 -- name: LockDueSchedules :many
 SELECT s.id, s.pipeline_id, s.revision_id, s.name, s.next_at::timestamptz AS next_at,
-    p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen,
     coalesce(sqlc.narg('now')::timestamptz, now())::timestamptz AS now
 FROM schedule AS s
-JOIN pipeline AS p ON p.id = s.pipeline_id
 WHERE s.ended_at IS NULL
   AND s.next_at <= coalesce(sqlc.narg('now')::timestamptz, statement_timestamp())
 ORDER BY s.next_at
 LIMIT @batch::int
-FOR UPDATE OF s SKIP LOCKED;
+FOR UPDATE SKIP LOCKED;
+
+-- PlannedPipelines gives the pipelines of schedules that the caller has locked. It is a statement of its
+-- own: whoever pauses a pipeline locks its schedules first, so what is read after the lock is what holds.
+-- name: PlannedPipelines :many
+SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen
+FROM pipeline AS p
+WHERE p.id = ANY(@ids::bigint[]);
 
 -- NextDue says when the next schedule becomes due. NULL: none ever.
 -- name: NextDue :one

@@ -15,17 +15,17 @@ import (
 // batch decides schedules that are locked: every due tick gets its row, those
 // that become runs get their run in the same transaction, and the schedules
 // move on.
-func (p *Planner) batch(ctx context.Context, q *db.Queries, due []db.LockDueSchedulesRow, out *Outcome) error {
-	d := &decisions{now: due[0].Now}
-	revisions, err := p.load(ctx, q, due)
+func (p *Planner) batch(ctx context.Context, q *db.Queries, all []due, out *Outcome) error {
+	d := &decisions{now: all[0].Now}
+	revisions, err := p.load(ctx, q, all)
 	if err != nil {
 		return err
 	}
-	vars, err := namespaceVars(ctx, q, due)
+	vars, err := namespaceVars(ctx, q, all)
 	if err != nil {
 		return err
 	}
-	for _, s := range due {
+	for _, s := range all {
 		d.schedule(s, revisions[s.RevisionID], vars[s.Namespace])
 	}
 	if err := d.admit(ctx, q); err != nil {
@@ -55,9 +55,9 @@ func (p *Planner) batch(ctx context.Context, q *db.Queries, due []db.LockDueSche
 
 // load gives the revisions of schedules. A revision that cannot be read breaks
 // its schedules, not the batch.
-func (p *Planner) load(ctx context.Context, q *db.Queries, due []db.LockDueSchedulesRow) (map[int64]*revision.Revision, error) {
-	ids := make([]int64, len(due))
-	for i, s := range due {
+func (p *Planner) load(ctx context.Context, q *db.Queries, all []due) (map[int64]*revision.Revision, error) {
+	ids := make([]int64, len(all))
+	for i, s := range all {
 		ids[i] = s.RevisionID
 	}
 	found, broken, err := p.revisions.Load(ctx, q, ids)
@@ -70,9 +70,9 @@ func (p *Planner) load(ctx context.Context, q *db.Queries, due []db.LockDueSched
 	return found, nil
 }
 
-func namespaceVars(ctx context.Context, q *db.Queries, due []db.LockDueSchedulesRow) (map[string]map[string]string, error) {
+func namespaceVars(ctx context.Context, q *db.Queries, all []due) (map[string]map[string]string, error) {
 	vars := map[string]map[string]string{}
-	for _, s := range due {
+	for _, s := range all {
 		vars[s.Namespace] = map[string]string{}
 	}
 	rows, err := q.NamespaceVars(ctx, slices.Sorted(maps.Keys(vars)))

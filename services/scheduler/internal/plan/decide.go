@@ -29,7 +29,7 @@ type decisions struct {
 	broken map[int64]string // schedule → why
 }
 
-func (d *decisions) tick(s db.LockDueSchedulesRow, r schedule.Range, state, reason, detail string) int {
+func (d *decisions) tick(s due, r schedule.Range, state, reason, detail string) int {
 	p := &d.ticks
 	p.Schedules = append(p.Schedules, s.ID)
 	p.FireAts = append(p.FireAts, r.From)
@@ -50,7 +50,7 @@ func one(at time.Time) schedule.Range { return schedule.Range{From: at, Until: a
 
 // schedule decides the due ticks of one schedule. A panic in the arithmetic of
 // one must not take the others down.
-func (d *decisions) schedule(s db.LockDueSchedulesRow, rev *revision.Revision, vars map[string]string) {
+func (d *decisions) schedule(s due, rev *revision.Revision, vars map[string]string) {
 	ticks, wants := len(d.ticks.States), len(d.wants)
 	err := func() (err error) {
 		defer func() {
@@ -78,7 +78,7 @@ func (d *decisions) truncate(n int) {
 	p.Untils, p.Counts, p.RunIds, p.Details = p.Untils[:n], p.Counts[:n], p.RunIds[:n], p.Details[:n]
 }
 
-func (d *decisions) due(s db.LockDueSchedulesRow, rev *revision.Revision, vars map[string]string) error {
+func (d *decisions) due(s due, rev *revision.Revision, vars map[string]string) error {
 	if rev == nil {
 		return errors.New("its definition cannot be read")
 	}
@@ -86,7 +86,7 @@ func (d *decisions) due(s db.LockDueSchedulesRow, rev *revision.Revision, vars m
 	if err != nil {
 		return err
 	}
-	due := sched.Due(s.NextAt, d.now, schedule.Policy{Catchup: schedule.Catchup(entry.Catchup), Window: time.Duration(entry.CatchupWindow)})
+	ticks := sched.Due(s.NextAt, d.now, schedule.Policy{Catchup: schedule.Catchup(entry.Catchup), Window: time.Duration(entry.CatchupWindow)})
 	held := ""
 	switch {
 	case s.Paused:
@@ -95,30 +95,30 @@ func (d *decisions) due(s db.LockDueSchedulesRow, rev *revision.Revision, vars m
 		held = "frozen"
 	}
 	if held != "" {
-		if len(due.Missed) > 0 || len(due.Run) > 0 {
-			for _, r := range due.Missed {
+		if len(ticks.Missed) > 0 || len(ticks.Run) > 0 {
+			for _, r := range ticks.Missed {
 				d.tick(s, r, tickSkipped, held, "")
 			}
-			for _, at := range due.Run {
+			for _, at := range ticks.Run {
 				d.tick(s, one(at), tickSkipped, held, "")
 			}
 		}
 	} else {
-		for _, r := range due.Missed {
+		for _, r := range ticks.Missed {
 			d.tick(s, r, tickMissed, "", "")
 		}
-		for _, at := range due.Run {
+		for _, at := range ticks.Run {
 			d.want(s, rev, sched, entry.ID, at, vars)
 		}
 	}
 	d.moved = append(d.moved, s.ID)
-	d.nexts = append(d.nexts, due.Next)
+	d.nexts = append(d.nexts, ticks.Next)
 	return nil
 }
 
 // want prepares the run of a tick. Params or a group that cannot be evaluated
 // fail the tick.
-func (d *decisions) want(s db.LockDueSchedulesRow, rev *revision.Revision, sched *schedule.Schedule, id string, at time.Time, vars map[string]string) {
+func (d *decisions) want(s due, rev *revision.Revision, sched *schedule.Schedule, id string, at time.Time, vars map[string]string) {
 	start, end := sched.Interval(at)
 	_, entry, err := rev.Schedule(id)
 	if err != nil {

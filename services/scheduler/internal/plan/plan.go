@@ -66,14 +66,11 @@ func (p *Planner) Step(ctx context.Context) error {
 		size = 1
 	}
 	var out Outcome
-	var due []db.LockDueSchedulesRow
+	var due []due
 	err := db.InTx(ctx, p.pool, func(q *db.Queries) (err error) {
 		out = Outcome{Ticks: map[string]int{}}
-		if due, err = q.LockDueSchedules(ctx, nil, int32(size)); err != nil {
-			return fmt.Errorf("lock due schedules: %w", err)
-		}
-		if len(due) == 0 {
-			return nil
+		if due, err = lock(ctx, q, size); err != nil || len(due) == 0 {
+			return err
 		}
 		return p.batch(ctx, q, due, &out)
 	})
@@ -100,7 +97,7 @@ func transient(ctx context.Context, err error) bool {
 // isolate deals with a batch that cannot be decided. The schedules of a large
 // one are tried one by one; one that fails alone is broken, is taken out of the
 // loop and says why.
-func (p *Planner) isolate(ctx context.Context, due []db.LockDueSchedulesRow, cause error) error {
+func (p *Planner) isolate(ctx context.Context, due []due, cause error) error {
 	if len(due) > 1 {
 		p.log.Warn("plan: a batch cannot be decided, trying its schedules one by one", "schedules", len(due), "error", cause)
 		p.alone = len(due)
@@ -131,9 +128,45 @@ func (p *Planner) sleep(ctx context.Context) error {
 	return nil
 }
 
+// A due schedule is locked, and so is what its pipeline says.
+type due struct {
+	db.LockDueSchedulesRow
+	Namespace, Pipeline string
+	Paused, Frozen      bool
+}
+
+// lock locks up to n due schedules and reads their pipelines.
+func lock(ctx context.Context, q *db.Queries, n int) ([]due, error) {
+	rows, err := q.LockDueSchedules(ctx, nil, int32(n))
+	if err != nil {
+		return nil, fmt.Errorf("lock due schedules: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	ids := make([]int64, len(rows))
+	for i, row := range rows {
+		ids[i] = row.PipelineID
+	}
+	pipelines, err := q.PlannedPipelines(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read pipelines: %w", err)
+	}
+	byID := make(map[int64]db.PlannedPipelinesRow, len(pipelines))
+	for _, p := range pipelines {
+		byID[p.ID] = p
+	}
+	all := make([]due, len(rows))
+	for i, row := range rows {
+		p := byID[row.PipelineID]
+		all[i] = due{row, p.Namespace, p.Name, p.Paused, p.Frozen}
+	}
+	return all, nil
+}
+
 // A want is a tick that becomes a run, on its way.
 type want struct {
-	schedule  db.LockDueSchedulesRow
+	schedule  due
 	rev       *revision.Revision
 	fireAt    time.Time
 	created   flow.Created
