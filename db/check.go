@@ -28,8 +28,10 @@ func CheckServer(ctx context.Context, p *Pool) ([]Finding, error) {
 	}
 	findings := judge(s)
 	if remoteWithoutTLS(p.pgx.Config().ConnConfig) {
-		findings = append(findings, Finding{Setting: "sslmode", Value: "not verified",
-			Message: "the password and all data cross the network without a checked certificate; use sslmode=verify-full"})
+		findings = append(findings, Finding{
+			Setting: "sslmode", Value: "not verified",
+			Message: "the password and all data cross the network without a checked certificate; use sslmode=verify-full",
+		})
 	}
 	return findings, nil
 }

@@ -139,7 +139,9 @@ func present(v any) bool {
 }
 
 func evalLower(r *run, n *call, args []any) (any, *Error) { return mapped(r, n, args, strings.ToLower) }
+
 func evalUpper(r *run, n *call, args []any) (any, *Error) { return mapped(r, n, args, strings.ToUpper) }
+
 func evalTrim(r *run, n *call, args []any) (any, *Error) {
 	return mapped(r, n, args, strings.TrimSpace)
 }

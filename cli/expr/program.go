@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"strings"
 )
 
@@ -134,8 +135,8 @@ func (p *Program) eval(vars *Vars) (any, *Error) {
 			return nil, r.fail(p.root, gives(kind, p.scope.field, want), "")
 		}
 		conformed, err := want.Conform(v)
-		if err != nil {
-			return nil, r.placed(p.root, err.(*Error))
+		if e, ok := errors.AsType[*Error](err); ok {
+			return nil, r.placed(p.root, e)
 		}
 		v = conformed
 	}

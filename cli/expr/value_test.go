@@ -74,9 +74,19 @@ func TestText(t *testing.T) {
 		v    any
 		want string
 	}{
-		{"x", "x"}, {true, "true"}, {int64(-5), "-5"}, {7, "7"}, {Number("1.10"), "1.10"}, {1e21, "1000000000000000000000"}, {0.1, "0.1"},
+		{"x", "x"},
+		{true, "true"},
+		{int64(-5), "-5"},
+		{7, "7"},
+		{Number("1.10"), "1.10"},
+		{1e21, "1000000000000000000000"},
+		{0.1, "0.1"},
 		{time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 7200)), "2026-01-02T01:04:05Z"},
-		{time.Duration(0), "0s"}, {1500 * time.Millisecond, "1.5s"}, {36 * time.Hour, "1d12h"}, {-time.Minute, "-1m"}, {time.Nanosecond, "0.000000001s"},
+		{time.Duration(0), "0s"},
+		{1500 * time.Millisecond, "1.5s"},
+		{36 * time.Hour, "1d12h"},
+		{-time.Minute, "-1m"},
+		{time.Nanosecond, "0.000000001s"},
 		{time.Duration(-1 << 63), "-106751d23h47m16.854775808s"},
 	}
 	for _, c := range cases {

@@ -132,7 +132,8 @@ func TestRules(t *testing.T) {
 		"canceled() is false in tasks": {two("canceled()"), nil, "a:succeeded b:skipped(condition)", "succeeded"},
 		"failure heals nothing": {
 			define(pipeline.Tasks{task("a"), task("b", needs("a"), when("always()")), task("c", needs("b"), when("none_failed()"))}),
-			script{"a": "f"}, "a:failed(exit) b:succeeded c:skipped(condition)", "failed tasks",
+			script{"a": "f"},
+			"a:failed(exit) b:succeeded c:skipped(condition)", "failed tasks",
 		},
 		"retry": {define(pipeline.Tasks{task("a", retry(2))}), script{"a": "ffs"}, "a:succeeded", "succeeded"},
 		"retry spent": {
@@ -148,7 +149,8 @@ func TestRules(t *testing.T) {
 		},
 		"outputs of a fan-out": {
 			define(pipeline.Tasks{task("a", forEach("x", "y", "z"), outputs("v")), task("b", needs("a"), when("sum(needs.a.outputs.v) == 14"))}),
-			script{"a1": "k"}, "a:succeeded b:succeeded", "succeeded",
+			script{"a1": "k"},
+			"a:succeeded b:succeeded", "succeeded",
 		},
 		"skipped fan-out reads as []": {
 			define(pipeline.Tasks{task("a", forEach("x"), when("1 > 2"), outputs("v")), task("b", needs("a"), when("always() && size(needs.a.outputs.v) == 0"))}),
@@ -156,14 +158,17 @@ func TestRules(t *testing.T) {
 		},
 		"failed fan-out is not read": {
 			define(pipeline.Tasks{task("a", forEach("x", "y"), slowFail(), outputs("v")), task("b", needs("a"), when("always() && size(needs.a.outputs.v) == 1"))}),
-			script{"a0": "f"}, "a:failed b:failed(expression)", "failed tasks",
+			script{"a0": "f"},
+			"a:failed b:failed(expression)", "failed tasks",
 		},
 		"counts": {
 			define(pipeline.Tasks{task("a", forEach("x", "y", "z"), slowFail()), task("b", needs("a"), when("needs.a.counts.failed == 1 && needs.a.counts.succeeded == 2"))}),
-			script{"a0": "f"}, "a:failed b:succeeded", "failed tasks",
+			script{"a0": "f"},
+			"a:failed b:succeeded", "failed tasks",
 		},
 		"all items skipped": {
-			define(pipeline.Tasks{task("a", forEach("x", "y")), task("b", needs("a"))}), script{"a": "k"},
+			define(pipeline.Tasks{task("a", forEach("x", "y")), task("b", needs("a"))}),
+			script{"a": "k"},
 			"a:skipped(exit_code) b:skipped(upstream)", "succeeded",
 		},
 		"too many items": {
@@ -183,7 +188,8 @@ func TestRules(t *testing.T) {
 			"a:succeeded z:succeeded undo:skipped(condition) sum:succeeded", "succeeded",
 		},
 		"finally after failure": {
-			define(pipeline.Tasks{task("a")}, task("z"), task("undo", when("failure()")), task("sum", when("success()"))), script{"a": "f"},
+			define(pipeline.Tasks{task("a")}, task("z"), task("undo", when("failure()")), task("sum", when("success()"))),
+			script{"a": "f"},
 			"a:failed(exit) z:succeeded undo:succeeded sum:skipped(upstream)", "failed tasks",
 		},
 		"finally reads tasks": {
@@ -191,19 +197,23 @@ func TestRules(t *testing.T) {
 			"a:succeeded z:succeeded", "succeeded",
 		},
 		"finally reads a failed task": {
-			define(pipeline.Tasks{task("a", outputs("v"))}, task("z", when(`tasks.a.result == "failed" && run.result == "failed" && run.reason == "tasks"`))), script{"a": "f"},
+			define(pipeline.Tasks{task("a", outputs("v"))}, task("z", when(`tasks.a.result == "failed" && run.result == "failed" && run.reason == "tasks"`))),
+			script{"a": "f"},
 			"a:failed(exit) z:succeeded", "failed tasks",
 		},
 		"finally fails": {
-			define(pipeline.Tasks{task("a")}, task("y"), task("z", needs("y"))), script{"y": "f"},
+			define(pipeline.Tasks{task("a")}, task("y"), task("z", needs("y"))),
+			script{"y": "f"},
 			"a:succeeded y:failed(exit) z:succeeded", "failed finally",
 		},
 		"a sibling's failure is not its business": {
-			define(pipeline.Tasks{task("a")}, task("x"), task("y"), task("z", needs("y"), when("none_failed() && success()"))), script{"x": "f"},
+			define(pipeline.Tasks{task("a")}, task("x"), task("y"), task("z", needs("y"), when("none_failed() && success()"))),
+			script{"x": "f"},
 			"a:succeeded x:failed(exit) y:succeeded z:succeeded", "failed finally",
 		},
 		"finally none_failed": {
-			define(pipeline.Tasks{task("a"), task("b", needs("a"))}, task("z", when("none_failed()"))), script{"a": "f"},
+			define(pipeline.Tasks{task("a"), task("b", needs("a"))}, task("z", when("none_failed()"))),
+			script{"a": "f"},
 			"a:failed(exit) b:skipped(upstream) z:skipped(upstream)", "failed tasks",
 		},
 	} {
@@ -325,8 +335,10 @@ func TestMatrixCombinesAxes(t *testing.T) {
 	g := compile(t, define(pipeline.Tasks{task("a", axis("x", "1", "2"), axis("y", "a", "${{ params.p }}"))}))
 	d, _ := g.Start(Input{Run: Run{Params: map[string]any{"p": []any{int64(1)}}}})
 	want := []Expansion{{Items: []any{
-		map[string]any{"x": "1", "y": "a"}, map[string]any{"x": "1", "y": []any{int64(1)}},
-		map[string]any{"x": "2", "y": "a"}, map[string]any{"x": "2", "y": []any{int64(1)}},
+		map[string]any{"x": "1", "y": "a"},
+		map[string]any{"x": "1", "y": []any{int64(1)}},
+		map[string]any{"x": "2", "y": "a"},
+		map[string]any{"x": "2", "y": []any{int64(1)}},
 	}}}
 	if diff := cmp.Diff(want, d.Expand); diff != "" {
 		t.Errorf("Expand (-want +got):\n%s", diff)

@@ -254,7 +254,10 @@ func (pl *plan) condition(t *rapid.T, d *planned, tasks int) cond {
 		return func(o *oracle, t *planned) (bool, bool) { return f(o, t), false }
 	}
 	all := []cond{
-		{"", true, nil}, {"", true, nil}, {"", true, nil}, {"", true, nil},
+		{"", true, nil},
+		{"", true, nil},
+		{"", true, nil},
+		{"", true, nil},
 		{"always()", false, nil},
 		{"success()", false, is((*oracle).success)},
 		{"!success()", false, is(func(o *oracle, t *planned) bool { return !o.success(t) })},

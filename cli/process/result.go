@@ -94,7 +94,7 @@ func (p *Process) resultOf(e ended) Result {
 	}
 	var own syscall.Rusage
 	if r.MaxRSS == 0 && syscall.Getrusage(syscall.RUSAGE_SELF, &own) == nil && e.usage.Maxrss > own.Maxrss {
-		r.MaxRSS = int64(e.usage.Maxrss) * maxrssUnit
+		r.MaxRSS = int64(e.usage.Maxrss) * maxrssUnit //nolint:unconvert // not an int64 everywhere
 	}
 	if e.status.Exited() {
 		r.ExitCode = new(e.status.ExitStatus())

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -63,7 +64,7 @@ func ParseDuration(text string) (time.Duration, error) {
 			return bad("duration %s has a leading zero", quote(text))
 		case name == "" && rest == "":
 			_, err := bad("%s has no unit", quote(text))
-			if e := err.(*Error); !dotted && text == number {
+			if e, ok := errors.AsType[*Error](err); ok && !dotted && text == number {
 				e.Hint = fmt.Sprintf("%ss, %sm, %sh", short(text), short(text), short(text))
 			}
 			return 0, err

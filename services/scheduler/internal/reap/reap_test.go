@@ -24,7 +24,8 @@ func reaper(w *schedtest.World, c *clock) (*reap.Reaper, *reap.Outcome) {
 
 func step(t *testing.T, s interface {
 	Step(context.Context) error
-}) {
+},
+) {
 	t.Helper()
 	if err := s.Step(t.Context()); !schedtest.IsMore(err) {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package schedtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -306,4 +307,4 @@ func (w *World) Dump(run int64) string {
 }
 
 // IsMore says whether a step only stopped at the end of a full batch.
-func IsMore(err error) bool { return err == nil || err == loop.ErrMore }
+func IsMore(err error) bool { return err == nil || errors.Is(err, loop.ErrMore) }
