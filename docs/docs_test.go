@@ -241,7 +241,7 @@ func wantMentioned(t *testing.T, path string, names map[string]string, least int
 	}
 	text := read(t, path)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if !regexp.MustCompile(`(^|[^\w-])` + regexp.QuoteMeta(name) + `($|[^\w-])`).MatchString(text) {
+		if !regexp.MustCompile(`(^|[^\w-]|--)` + regexp.QuoteMeta(name) + `($|[^\w-])`).MatchString(text) {
 			t.Errorf("%s does not mention %s (%s)", path, name, names[name])
 		}
 	}
