@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"context"
+	"time"
+)
+
+// pace says how soon the next turn comes when nobody asks for one.
+type pace struct {
+	backoff time.Duration // since something was found last
+	active  time.Time     // when something was found or ended last
+	last    time.Time     // when the last turn began
+	rate    float64       // ends a second
+	trip    time.Duration // how long a turn takes, smoothed
+	full    bool          // the last claim gave all that it was asked for
+	claimed bool          // the last turn claimed
+	rescan  bool          // … from the start of the lanes
+}
+
+const (
+	firstPause = time.Millisecond
+	busyPause  = 250 * time.Millisecond
+	idlePause  = 2 * time.Second
+	idleAfter  = 10 * time.Second
+	// markAfter is how long an attempt runs before its start is stored by
+	// itself; shorter ones carry it along with their end.
+	markAfter = 250 * time.Millisecond
+	// Ends that come this often are reported in groups, a few milliseconds
+	// apart, as long as others run meanwhile.
+	groupRate = 300
+	groupGap  = 3 * time.Millisecond
+)
+
+// ended takes into account that n attempts ended in the time since the last
+// turn.
+func (p *pace) ended(n int, now time.Time) {
+	dt := now.Sub(p.last).Seconds()
+	if p.last.IsZero() || dt > 1 {
+		dt = 1
+	}
+	weight := min(1, dt/0.05)
+	p.rate += weight * (float64(n)/max(dt, 1e-6) - p.rate)
+	p.last = now
+	if n > 0 {
+		p.active = now
+	}
+}
+
+// ahead is how many tasks to claim beyond the free slots: as many as will have
+// ended by the time the claim is back. Nothing where tasks take long.
+func (p *pace) ahead(slots int) int {
+	return min(slots, int(p.rate*(p.trip+groupGap).Seconds()))
+}
+
+// claim takes into account what a claim gave.
+func (p *pace) claim(asked, got int, rescan bool, now time.Time) {
+	p.claimed, p.full, p.rescan = true, got == asked, rescan
+	if got > 0 {
+		p.backoff, p.active = 0, now
+	}
+}
+
+// linger waits a moment where ends come in a stream, so that one turn takes
+// several. It returns false when ctx is done.
+func (w *Worker) linger(ctx context.Context) bool {
+	if w.pace.rate < groupRate || w.Running() < 2 {
+		return true
+	}
+	return sleep(ctx, groupGap)
+}
+
+// wait is how long until the next turn, unless somebody kicks.
+func (w *Worker) wait() time.Duration {
+	p, now := &w.pace, time.Now()
+	w.mu.Lock()
+	free := w.freeLocked()
+	busy := len(w.all) > 0 || now.Sub(p.active) < idleAfter
+	more := len(w.ends) > 0
+	pause := idlePause
+	if len(w.unmarked) > 0 {
+		pause = max(0, markAfter-now.Sub(w.unmarked[0].start))
+	}
+	w.mu.Unlock()
+	if more {
+		return 0
+	}
+	if !p.claimed || free <= 0 {
+		return min(pause, time.Second)
+	}
+	if p.full {
+		return 0
+	}
+	limit := idlePause
+	if busy {
+		limit = busyPause
+	}
+	p.backoff = min(max(2*p.backoff, firstPause), limit)
+	if !p.rescan {
+		// What was put below the marks is waited for no longer than this.
+		pause = min(pause, max(0, w.lanes.due().Sub(now)))
+	}
+	return min(pause, p.backoff)
+}
