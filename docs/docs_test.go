@@ -249,7 +249,7 @@ func wantMentioned(t *testing.T, path string, names map[string]string, least int
 
 func TestEverySettingOfTheServicesIsInOperations(t *testing.T) {
 	t.Parallel()
-	wantMentioned(t, "docs/operations.md", inCode(t, `"(SYN_[A-Z_]*[A-Z])"`, "services/api", "services/scheduler", "services/executor/cmd", "services/standalone", "services/internal"), 6)
+	wantMentioned(t, "docs/operations.md", inCode(t, `"(SYN_[A-Z_]*[A-Z])"`, "services/api", "services/scheduler", "services/executor", "services/standalone", "services/internal"), 6)
 	wantMentioned(t, "docs/operations.md", inCode(t, `cli\.\w+Flag\{Name: "([a-z-]+)"`, "services"), 4)
 }
 
@@ -264,7 +264,12 @@ func TestEveryVariableOfTheComposeFileIsInOperations(t *testing.T) {
 
 func TestEveryMetricIsInOperations(t *testing.T) {
 	t.Parallel()
-	wantMentioned(t, "docs/operations.md", inCode(t, `"(synthesizer_[a-z_]+)"`, "services"), 8)
+	wantMentioned(t, "docs/operations.md", inCode(t, `"(synthesizer_[a-z_]*[a-z])"`, "services"), 12)
+	counters := map[string]string{}
+	for name, path := range inCode(t, `counter\("([a-z_]+)"`, "services/executor") {
+		counters["synthesizer_executor_"+name] = path
+	}
+	wantMentioned(t, "docs/operations.md", counters, 8)
 }
 
 func TestEveryVariableOfTheCommandIsInItsPage(t *testing.T) {
