@@ -29,7 +29,6 @@ type system struct {
 	api   *service
 	token string
 	*client.Client
-	// quiet says that nothing goes on any more: only then all invariants hold.
 	outages []outage
 }
 
@@ -191,7 +190,7 @@ func (s *system) awaitEnd(run api.Run, within time.Duration) api.Run {
 	var err error
 	eventually(s.t, within, fmt.Sprintf("the end of %s#%d", run.Pipeline, run.Number), func() bool {
 		run, err = s.RunByID(s.t.Context(), run.ID)
-		return err == nil && !run.EndedAt.IsZero()
+		return err == nil && run.EndedAt != nil
 	})
 	return run
 }

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// S1–S3, D1: schedulers are killed again and again in the middle of ticks, and
+// Postgres crashes in between. Everything comes back by itself, and nothing is
+// lost or doubled.
+func TestKilledSchedulersAndCrashingPostgres(t *testing.T) {
+	t.Parallel()
+	pg := newPostgres(t)
+	s := newSystem(t, pg.server.URL)
+	w := newWitness(t)
+	schedulers := []*service{s.scheduler(), s.scheduler()}
+	services := append([]*service{s.api, s.executor("--slots", "8"), s.executor("--slots", "8")}, schedulers...)
+
+	var files []string
+	for i := range 6 {
+		task := `run: "true"`
+		if i < 2 { // few: each is a program of some size
+			task = "command: " + w.command("work=10ms")
+		}
+		// Every tick is to run, however late.
+		files = append(files, fmt.Sprintf("every_%d.yaml", i), fmt.Sprintf(`name: every_%d
+schedule: {every: %ds, catchup: all}
+concurrency: {limit: 3, max_queued: 1000}
+tasks:
+  first: {%s}
+  each: {run: "true", needs: [first], for_each: [1, 2, 3]}
+  last: {run: "true", needs: [each], if: "! failed()"}
+`, i, 1+i%2, task))
+	}
+	s.register(files...)
+	s.await(20*time.Second, "the first runs", `SELECT count(*) >= 4 FROM run AS r WHERE r.state = 'succeeded'`)
+
+	broken := time.Now()
+	kills, crashes := rounds(10, 50), 0
+	for i := range kills {
+		time.Sleep(time.Duration(50+rand.IntN(700)) * time.Millisecond) // the fault's own moment
+		v := schedulers[rand.IntN(len(schedulers))]
+		v.kill()
+		if i%(kills/2) == kills/2-1 {
+			pg.crash()
+			crashes++
+		}
+		v.start()
+	}
+	for _, v := range services {
+		v.awaitReady(30 * time.Second)
+	}
+	s.outages = append(s.outages, outage{"database", broken, time.Now()})
+	t.Logf("%d schedulers killed, Postgres crashed %d times, in %v", kills, crashes, time.Since(broken).Round(time.Second))
+
+	// On with it: a while of ordinary life, then silence.
+	until := value[time.Time](s, `SELECT now() + interval '3 s'`)
+	s.await(40*time.Second, "the ticks after the faults", `SELECT NOT EXISTS (SELECT FROM schedule AS s WHERE s.next_at <= $1)`, until)
+	s.pauseAll(t)
+	s.awaitQuiet(60 * time.Second)
+	for _, v := range schedulers {
+		v.stop(20 * time.Second)
+	}
+	s.expectTicks(t)
+	if n := value[int64](s, `SELECT count(*) FROM tick AS t WHERE t.state <> 'run' AND t.reason <> 'paused'`); n != 0 {
+		t.Errorf("%d ticks did not run", n)
+	}
+	if n := value[int64](s, `SELECT count(*) FROM run AS r WHERE r.state <> 'succeeded'`); n != 0 {
+		t.Errorf("%d runs did not succeed", n)
+	}
+	if n := value[int64](s, `SELECT count(*) FROM repair`); n != 0 {
+		t.Errorf("the slow sweep had to mend %d times", n)
+	}
+	s.check(w)
+}

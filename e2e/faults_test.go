@@ -1,0 +1,350 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/client"
+	"github.com/synthesizer-dev/synthesizer/db/dbtest"
+)
+
+// takeover is how long the tasks of a dead executor may lie idle: its lease of
+// 15 s, and the look of the reaper.
+const takeover = 20 * time.Second
+
+// E1: kill -9 in the middle of tasks. Their processes die at once, with all they
+// have started; the tasks run again elsewhere, in time.
+func TestKilledExecutor(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.register("long.yaml", oneTask("long", f.command("hold+family/work=50ms")))
+	run := f.run("long")
+	first := f.awaitStart(run, 1)
+	victim, other := f.holder(run)
+
+	killed := time.Now()
+	victim.kill()
+	f.awaitDeath(first, 3*time.Second)
+	f.awaitStart(run, 2)
+	if took := time.Since(killed); took > takeover {
+		t.Errorf("the task started elsewhere after %v, want %v at most", took, takeover)
+	}
+	f.awaitEnd(run, 10*time.Second)
+	f.wantAttempts(run, "lost", "succeeded")
+	if got := f.executorOf(run, 2); got != other.name {
+		t.Errorf("attempt 2 ran on %s, want %s", got, other.name)
+	}
+	// What has returned has nothing left of what it was.
+	victim.restart()
+	if left := processesBelow(victim.work); len(left) != 0 {
+		t.Errorf("processes of the dead executor: %v", left)
+	}
+	f.end()
+}
+
+// E5: executor and guard die together, so nobody kills the tasks, until an
+// executor starts on this host: before it claims anything.
+func TestKilledExecutorAndGuard(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.register("long.yaml", oneTask("long", f.command("hold+family/work=50ms")))
+	run := f.run("long")
+	first := f.awaitStart(run, 1)
+	victim, _ := f.holder(run)
+
+	victim.signal(syscall.SIGSTOP) // so that it starts no other guard
+	for _, pid := range childrenOf(victim.pid()) {
+		if strings.Contains(commandOf(pid), "guard") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	victim.kill()
+	if len(processesBelow(victim.work)) == 0 || f.ended(first) {
+		t.Fatal("the task died too: this test shows nothing")
+	}
+	victim.restart()
+	f.awaitDeath(first, 2*time.Second)
+	f.awaitEnd(run, takeover+10*time.Second)
+	f.wantAttempts(run, "lost", "succeeded")
+	f.end()
+}
+
+// E6: an executor that is stopped for longer than its lease. Its guard kills the
+// tasks before anybody else may start them; when it wakes, what it says is
+// refused.
+func TestFrozenExecutor(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.register(
+		"long.yaml", oneTask("long", f.command("hold+family/work=50ms")),
+		"short.yaml", oneTask("short", f.command("work=2s/work=50ms")),
+	)
+	long := f.run("long")
+	first := f.awaitStart(long, 1)
+	victim, other := f.holder(long)
+	other.signal(syscall.SIGSTOP) // so that the second task is the victim's, too
+	short := f.run("short")
+	f.awaitStart(short, 1)
+	other.signal(syscall.SIGCONT)
+
+	frozen := time.Now()
+	victim.signal(syscall.SIGSTOP)
+	f.awaitDeath(first, 16*time.Second)
+	f.awaitStart(long, 2)
+	if took := time.Since(frozen); took > takeover+5*time.Second { // the last renewal may be as old as one interval: counted from it, not from here
+		t.Errorf("the task started elsewhere after %v", took)
+	}
+	f.awaitEnd(long, 10*time.Second)
+	f.awaitEnd(short, 10*time.Second)
+
+	// It wakes with a success to report that is nobody's any more.
+	victim.signal(syscall.SIGCONT)
+	eventually(t, 15*time.Second, "the executor to notice", func() bool {
+		return strings.Contains(victim.said(), "lease") || !victim.running()
+	})
+	for _, run := range []api.Run{long, short} {
+		f.wantAttempts(run, "lost", "succeeded")
+		if got := f.executorOf(run, 2); got != other.name {
+			t.Errorf("attempt 2 of %s ran on %s, want %s", run.Pipeline, got, other.name)
+		}
+	}
+	if left := processesBelow(victim.work); len(left) != 0 {
+		t.Errorf("processes of the frozen executor: %v", left)
+	}
+	f.end()
+}
+
+// E4: SIGTERM. What ends in time ends well; the rest is handed back at once, at
+// nobody's expense, and starts elsewhere.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.register(
+		"long.yaml", oneTask("long", f.command("hold+stubborn/work=50ms")+", retry: 0, lost: 0"),
+		"short.yaml", oneTask("short", f.command("work=700ms")),
+	)
+	long, short := f.run("long"), f.run("short")
+	first := f.awaitStart(long, 1)
+	f.awaitStart(short, 1)
+	victim, _ := f.holder(long)
+	other := f.add()
+
+	victim.signal(syscall.SIGTERM)
+	f.await(30*time.Second, "the hand-back", `SELECT count(*) = 1 FROM attempt AS a WHERE a.run_id = $1 AND a.state = 'lost' AND a.reason = 'drained'`, long.ID)
+	f.awaitDeath(first, time.Second) // handed back only when it is proven dead
+	f.awaitEnd(long, 10*time.Second)
+	f.wantAttempts(long, "lost", "succeeded")
+	f.wantAttempts(short, "succeeded")
+	if got := f.executorOf(long, 2); got != other.name {
+		t.Errorf("attempt 2 ran on %s, want %s", got, other.name)
+	}
+	if gap := value[time.Duration](f.system, `
+		SELECT b.claimed_at - a.ended_at FROM attempt AS a JOIN attempt AS b ON b.run_id = a.run_id AND b.number = a.number AND b.attempt = 2
+		WHERE a.run_id = $1 AND a.attempt = 1`, long.ID); gap > 2*time.Second {
+		t.Errorf("claimed %v after it was handed back, want 2s at most", gap)
+	}
+	eventually(t, 10*time.Second, "the end of the drained executor", func() bool { return !victim.running() })
+	if !f.idle(victim) {
+		t.Error("the executor that has ended is not stopped in the database")
+	}
+	f.end()
+}
+
+// P1: cancel of what ignores SIGTERM, with a child elsewhere that does, too.
+func TestCancelOfStubbornTasks(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.register("stubborn.yaml", fmt.Sprintf(`name: stubborn
+tasks:
+  a: {command: %s, cancel_grace: 1s}
+  b: {command: %s, needs: [a]}
+finally:
+  clean: {command: %s}
+`, f.command("hold+stubborn+family"), f.command("work=0s"), f.command("work=0s")))
+	run := f.run("stubborn")
+	first := f.awaitStart(run, 1)
+	asked := time.Now()
+	if _, err := f.Cancel(t.Context(), ref(run), api.CancelRequest{Reason: "e2e"}); err != nil {
+		t.Fatal(err)
+	}
+	run = f.awaitEnd(run, 10*time.Second)
+	if took := time.Since(asked); took > 6*time.Second {
+		t.Errorf("canceled after %v, want the grace of 1s and little more", took)
+	}
+	if !f.ended(first) {
+		t.Error("canceled, and it still runs")
+	}
+	states := value[string](f.system, `SELECT string_agg(t.name || ' ' || t.state, ', ' ORDER BY t.number) FROM task AS t WHERE t.run_id = $1`, run.ID)
+	if want := "a canceled, b canceled, clean succeeded"; run.State != api.RunStateCanceled || states != want {
+		t.Errorf("the run is %s, its tasks are %s; want canceled, %s", run.State, states, want)
+	}
+	f.end()
+}
+
+// A crew is a system with executors and a witness.
+type crew struct {
+	*system
+	*witness
+	executors []*hand
+}
+
+// A hand is one executor.
+type hand struct {
+	*service
+	work string
+}
+
+func newFleet(t *testing.T, executors int) *crew {
+	t.Helper()
+	f := &crew{system: newSystem(t, dbtest.URL(t)), witness: newWitness(t)}
+	f.scheduler()
+	for range executors {
+		f.add()
+	}
+	return f
+}
+
+// add starts one more executor.
+func (f *crew) add() *hand {
+	f.t.Helper()
+	h := &hand{work: filepath.Join(f.t.TempDir(), "work")}
+	name := "executor-" + strconv.Itoa(len(f.executors)+1)
+	h.service = f.service("executor", "--name", name, "--slots", "4", "--grace", "3s", "--work-dir", h.work)
+	h.name = name
+	f.executors = append(f.executors, h)
+	return h
+}
+
+// command is the witness's, not that of the programs.
+func (f *crew) command(plan string) string { return f.witness.command(plan) }
+
+// awaitStart waits until an attempt of the run's first task really runs.
+func (f *crew) awaitStart(run api.Run, attempt int) effect {
+	f.t.Helper()
+	var e effect
+	eventually(f.t, 30*time.Second, fmt.Sprintf("the start of %s#%d, attempt %d", run.Pipeline, run.Number, attempt), func() bool {
+		var ok bool
+		e, ok = f.find(run.ID, attempt, "start")
+		return ok
+	})
+	return e
+}
+
+// awaitDeath waits until no process of an attempt is left.
+func (f *crew) awaitDeath(of effect, within time.Duration) {
+	f.t.Helper()
+	eventually(f.t, within, fmt.Sprintf("the end of all processes of %s, attempt %d", of.task, of.attempt), func() bool { return f.ended(of) })
+}
+
+// holder is the executor that runs a run's task, and another.
+func (f *crew) holder(run api.Run) (victim, other *hand) {
+	f.t.Helper()
+	var name string
+	eventually(f.t, 10*time.Second, "the executor in the database", func() bool {
+		var err error
+		name, err = try[string](f.system, `SELECT e.name FROM live AS l JOIN executor AS e ON e.id = l.executor WHERE l.run_id = $1 LIMIT 1`, run.ID)
+		return err == nil
+	})
+	for _, h := range f.executors {
+		if h.name == name {
+			victim = h
+		} else {
+			other = h
+		}
+	}
+	if victim == nil {
+		f.t.Fatalf("no executor is called %s", name)
+	}
+	return victim, other
+}
+
+func (f *crew) executorOf(run api.Run, attempt int) string {
+	f.t.Helper()
+	return value[string](f.system, `SELECT e.name FROM attempt AS a JOIN executor AS e ON e.id = a.executor WHERE a.run_id = $1 AND a.attempt = $2`, run.ID, attempt)
+}
+
+func (f *crew) wantAttempts(run api.Run, states ...string) {
+	f.t.Helper()
+	got := value[[]string](f.system, `SELECT array_agg(a.state ORDER BY a.number, a.attempt) FROM attempt_now AS a WHERE a.run_id = $1`, run.ID)
+	if !slices.Equal(got, states) {
+		f.t.Errorf("attempts of %s#%d: %v, want %v", run.Pipeline, run.Number, got, states)
+	}
+}
+
+// idle reports whether an executor's row says that it has stopped and holds
+// nothing.
+func (f *crew) idle(h *hand) bool {
+	f.t.Helper()
+	return value[bool](f.system, `SELECT bool_and(e.stopped_at IS NOT NULL) AND NOT EXISTS (SELECT FROM live AS l JOIN executor AS x ON x.id = l.executor WHERE x.name = $1)
+		FROM executor AS e WHERE e.name = $1`, h.name)
+}
+
+// end waits until nothing goes on and checks everything.
+func (f *crew) end() {
+	f.t.Helper()
+	f.awaitQuiet(30 * time.Second)
+	eventually(f.t, 5*time.Second, "the end of all tasks", func() bool { return f.running() == 0 })
+	f.check(f.witness)
+}
+
+func ref(run api.Run) client.RunRef {
+	namespace, name, _ := strings.Cut(run.Pipeline, "/")
+	return client.RunRef{Namespace: namespace, Pipeline: name, Run: strconv.FormatInt(run.Number, 10)}
+}
+
+// oneTask is a file with one task that runs a command.
+func oneTask(name, command string) string {
+	return fmt.Sprintf("name: %s\nconcurrency: {limit: 100}\ntasks:\n  t: {command: %s}\n", name, command)
+}
+
+// processesBelow are the processes whose SYN_DIR is below a directory.
+func processesBelow(dir string) []int {
+	var found []int
+	for _, pid := range processes() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err == nil && bytes.Contains(env, []byte("SYN_DIR="+dir+"/")) && !zombie(pid) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+func childrenOf(parent int) []int {
+	var found []int
+	for _, pid := range processes() {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(parent) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+func commandOf(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
+}
+
+func processes() []int {
+	entries, _ := os.ReadDir("/proc")
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
