@@ -78,6 +78,8 @@ BEGIN
             ('syn_executor', 'SELECT, DELETE, UPDATE (rank) ON ready'),
             ('syn_executor', 'SELECT, INSERT, UPDATE, DELETE ON live'),
             ('syn_executor', 'SELECT, INSERT, UPDATE ON executor, target, target_shard, remote_object'),
+            -- Ends find their tasks by ON CONFLICT, which wants the right to insert what it never inserts.
+            ('syn_executor', 'INSERT (run_id, number, name, state, reason, detail, attempt, failures, losses, handbacks, last_loser, losers, outputs, wake_at, ended_at) ON task'),
             ('syn_executor', 'UPDATE (state, reason, detail, attempt, failures, losses, handbacks, last_loser, losers, ready_at, due_at, wake_at, ended_at, outputs) ON task'),
             ('syn_executor', 'INSERT ON attempt, wake, event'),
             ('syn_executor', 'SELECT, INSERT ON log_chunk')
