@@ -44,7 +44,6 @@ INSERT INTO pipeline_counter (pipeline_id, last) SELECT p.id, 5 FROM pipeline AS
 INSERT INTO run_group (namespace, pipeline_id) SELECT 'default', p.id FROM pipeline AS p;
 INSERT INTO run_group (namespace, name) VALUES ('default', 'other');
 INSERT INTO pool (namespace, name, slots) VALUES ('default', 'db', 4);
-INSERT INTO lane (labels) VALUES ('{}');
 INSERT INTO schedule (pipeline_id, revision_id, name, next_at) SELECT p.id, p.revision_id, 'default', now() + interval '1 h' FROM pipeline AS p;
 INSERT INTO executor (id, name, slots, lease_until, started_at) VALUES (ex, 'one', 4, now() + interval '15 s', at);
 
