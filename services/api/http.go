@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -16,6 +17,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/access"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/app"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/rest"
+	"github.com/synthesizer-dev/synthesizer/services/api/internal/web"
 	"github.com/synthesizer-dev/synthesizer/services/internal/service"
 )
 
@@ -26,24 +28,48 @@ func newHandler(cfg Config, s *service.Service, a *app.App, stop <-chan struct{}
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.Binder = rest.Binder{}
-	e.HTTPErrorHandler = func(err error, c echo.Context) { rest.WriteProblem(c, s.Log, err) }
+	pages, err := web.New(web.Config{App: a, Log: s.Log, Stop: stop, Version: service.Version()})
+	if err != nil {
+		return nil, err
+	}
+	s.Go(pages.Run)
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if forPeople(c) {
+			pages.WriteError(c, err)
+			return
+		}
+		rest.WriteProblem(c, s.Log, err)
+	}
 	e.Use(requestID, secureHeaders, logged(s.Log), recovered)
 
 	all := append([]*service.Service{s}, cfg.Beside...)
 	routes := rest.Routes(rest.Config{
 		App: a, Stop: stop, Healthz: http.HandlerFunc(service.Healthz), Readyz: service.Readyz(all...), Metrics: service.Metrics(all...),
 	})
-	err := access.Mount(e, access.Config{Authenticate: a.Authenticate, Anyone: cfg.InsecureNoAuth, Metrics: s.Metrics}, routes...)
+	routes = append(routes, pages.Routes()...)
+	err = access.Mount(e, access.Config{Authenticate: a.Authenticate, Session: pages.Session, Anyone: cfg.InsecureNoAuth, Metrics: s.Metrics}, routes...)
 	if err != nil {
 		return nil, err
 	}
 	// Browsers say where a request comes from; what another site sends changes nothing.
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := e.NewContext(r, w)
-		rest.WriteProblem(c, s.Log, contract.Errorf(contract.Refused, "this request comes from another site"))
+		e.HTTPErrorHandler(contract.Errorf(contract.Refused, "this request comes from another site"), e.NewContext(r, w))
 	}))
 	return cross.Handler(e), nil
+}
+
+// forPeople tells whether an error is shown as a page: on the routes of pages,
+// and where there is no route, to those who ask for HTML.
+func forPeople(c echo.Context) bool {
+	switch route := c.Path(); {
+	case route == "":
+		return strings.Contains(c.Request().Header.Get("Accept"), "text/html")
+	case route == "/healthz", route == "/readyz", route == "/metrics":
+		return false
+	default:
+		return !strings.HasPrefix(route, "/api/")
+	}
 }
 
 // listen opens the listener, and refuses one that others can reach while nobody

@@ -85,6 +85,8 @@ type RunPage struct {
 	Run api.Run
 	// Waits says by a task's name why it waits, where its reason alone does not.
 	Waits map[string]string
+	// Due is when all that a task needs had ended, by its name.
+	Due map[string]time.Time
 	// Limits are the extra attempts that a task's own failures may cost, by name.
 	Limits map[string]int
 	// Items are some items of each fan-out, by its name: those that failed and those
@@ -179,6 +181,7 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 		byTask[r.Number] = append(byTask[r.Number], attempt(db.AttemptsOfRow(r)))
 	}
 	page.Waits, page.Limits, page.Items = map[string]string{}, map[string]int{}, map[string][]api.Task{}
+	page.Due = map[string]time.Time{}
 	for _, r := range rows {
 		t := pageTask(db.PageFailureRow{
 			Number: r.Number, Name: r.Name, Item: r.Item, State: r.State, Reason: r.Reason, Detail: r.Detail, Attempt: r.Attempt,
@@ -189,6 +192,9 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 		}
 		if r.SlotPool != "" {
 			page.Waits[r.Name] = fmt.Sprintf("waiting: pool %s is full, position %d", r.SlotPool, r.PoolPlace)
+		}
+		if r.DueAt != nil {
+			page.Due[r.Name] = r.DueAt.UTC()
 		}
 		page.Run.Tasks = append(page.Run.Tasks, t)
 	}

@@ -144,7 +144,7 @@ func join(days, when string) string {
 func clockWords(minute, hour string) string {
 	m, minuteErr := strconv.Atoi(minute)
 	h, hourErr := strconv.Atoi(hour)
-	if n, ok := strings.CutPrefix(minute, "*/"); ok && hour == "*" {
+	if n, ok := strings.CutPrefix(minute, "*/"); ok && hour == "*" && divides(n, 60) {
 		return "every " + n + " minutes"
 	}
 	switch {
@@ -158,10 +158,16 @@ func clockWords(minute, hour string) string {
 		}
 		return fmt.Sprintf("every hour at minute %d", m)
 	}
-	if n, ok := strings.CutPrefix(hour, "*/"); ok && minuteErr == nil {
+	if n, ok := strings.CutPrefix(hour, "*/"); ok && minuteErr == nil && divides(n, 24) {
 		return fmt.Sprintf("every %s hours at minute %d", n, m)
 	}
 	return ""
+}
+
+// divides tells whether steps of n are equally far apart.
+func divides(n string, whole int) bool {
+	k, err := strconv.Atoi(n)
+	return err == nil && k > 1 && whole%k == 0
 }
 
 // tidy makes odd characters of people's text visible: what changes the direction
