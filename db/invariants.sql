@@ -554,7 +554,7 @@ WHERE e.kind IN ('run', 'task')
   AND e.cause NOT IN ('rerun', 'mark')
   AND NOT EXISTS (
     SELECT FROM (VALUES
-        ('run', '-', 'queued'),
+        ('run', '-', 'queued running'),    -- a run that may start at once is made and started in one transaction
         ('run', 'queued', 'running skipped canceled failed'),
         ('run', 'running', 'succeeded failed canceled skipped'),
         ('task', '-', 'waiting ready skipped canceled failed succeeded'),
