@@ -56,6 +56,7 @@ var clocks = map[string]string{
 	"services/internal":    "turns of loops, back-off and the age of probes, on the monotonic clock",
 	"services/executor":    "leases count from the moment a renewal was sent, on the monotonic clock",
 	"services/standalone":  "waits for its services",
+	"services/api":         "how long requests take and deadlines of sockets; what is stored comes from the database's clock",
 	"e2e":                  "waits for other processes",
 	"bench":                "measures",
 }

@@ -130,7 +130,7 @@ func Serve(ctx context.Context, l net.Listener, server *http.Server, grace time.
 	if err != nil {
 		err = server.Close()
 	}
-	<-failed // Serve has returned: nothing of ours runs on
+	<-failed //nolint:errcheck // Serve has returned: nothing of ours runs on
 	return err
 }
 

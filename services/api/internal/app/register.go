@@ -97,7 +97,7 @@ func (a *App) Register(ctx context.Context, by Actor, req api.RegisterRequest) (
 		return api.Registration{}, ctx.Err()
 	}
 	r := &register{app: a, by: by, req: req}
-	if err := r.parse(); err != nil {
+	if err := r.parse(ctx); err != nil {
 		return api.Registration{}, err
 	}
 	for try := 1; ; try++ {
@@ -153,12 +153,16 @@ func checkRegister(req api.RegisterRequest) error {
 }
 
 // parse reads the files and refuses all of them if one has an error.
-func (r *register) parse() error {
+func (r *register) parse(ctx context.Context) error {
+	now, err := r.app.pool.Queries().Now(ctx)
+	if err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
 	files := make([]pipeline.File, len(r.req.Files))
 	for i, f := range r.req.Files {
 		files[i] = pipeline.File{Name: f.Name, Text: []byte(f.Text)}
 	}
-	source, problems := pipeline.Parse(files, pipeline.Options{Namespace: r.req.Namespace, Now: time.Now()})
+	source, problems := pipeline.Parse(files, pipeline.Options{Namespace: r.req.Namespace, Now: now})
 	findings := findings(problems.List)
 	if problems.HasErrors() {
 		n := problems.Errors()
