@@ -257,9 +257,15 @@ func (q *Queries) Held(ctx context.Context, executor uuid.UUID) ([]HeldRow, erro
 }
 
 const itemsOf = `-- name: ItemsOf :many
-SELECT t.run_id, t.number, t.item
-FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS k
-JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number
+SELECT k.run_id, k.number, f.item
+FROM (SELECT unnest($1::bigint[])::bigint AS run_id, unnest($2::int[])::int AS number) AS k
+CROSS JOIN LATERAL (
+    SELECT t.item
+    FROM task AS t
+    WHERE t.run_id = k.run_id
+      AND t.number = k.number
+    OFFSET 0
+) AS f
 `
 
 type ItemsOfRow struct {
@@ -290,12 +296,20 @@ func (q *Queries) ItemsOf(ctx context.Context, runIds []int64, numbers []int32) 
 }
 
 const liveByKey = `-- name: LiveByKey :many
-SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
-    l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+SELECT f.run_id, f.number, f.lease_token, f.executor, f.revision_id, f.stop_reason, f.started_at,
+    f.failures, f.losses, f.handbacks, f.last_loser, f.losers, f.log_seen, f.log_stored, f.log_cut_at
 FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token
 ) AS k
-JOIN live AS l ON l.run_id = k.run_id AND l.number = k.number AND l.lease_token = k.token
+CROSS JOIN LATERAL (
+    SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
+        l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+    FROM live AS l
+    WHERE l.run_id = k.run_id
+      AND l.number = k.number
+      AND l.lease_token = k.token
+    OFFSET 0
+) AS f
 `
 
 type LiveByKeyParams struct {
@@ -367,9 +381,15 @@ SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
 FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token, unnest($4::bigint[]) AS ago
 ) AS m
-WHERE l.run_id = m.run_id
-  AND l.number = m.number
-  AND l.lease_token = m.token
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = m.run_id
+      AND k.number = m.number
+      AND k.lease_token = m.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place
 RETURNING l.lease_token
 `
 
@@ -413,9 +433,15 @@ SET stop_sent_at = coalesce(l.stop_sent_at, now()), state = 'stopping'
 FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token
 ) AS m
-WHERE l.run_id = m.run_id
-  AND l.number = m.number
-  AND l.lease_token = m.token
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = m.run_id
+      AND k.number = m.number
+      AND k.lease_token = m.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place
 `
 
 type NoteStopsSentParams struct {

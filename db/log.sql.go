@@ -18,9 +18,15 @@ FROM (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::uuid[]) AS token,
         unnest($4::bigint[]) AS seen, unnest($5::bigint[]) AS stored, unnest($6::bigint[]) AS cut_at
 ) AS n
-WHERE l.run_id = n.run_id
-  AND l.number = n.number
-  AND l.lease_token = n.token
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = n.run_id
+      AND k.number = n.number
+      AND k.lease_token = n.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place
 `
 
 type NoteLogsParams struct {

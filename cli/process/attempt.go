@@ -61,15 +61,19 @@ func (h *Home) Attempt(name string, limits Limits) (*Attempt, error) {
 }
 
 // SaveResult keeps how the attempt ended until it is reported: if the executor
-// dies in between, the next one on this host finds it.
-func (a *Attempt) SaveResult(content []byte) error {
+// dies in between, the next one on this host finds it. A durable result
+// outlives the machine's power too.
+func (a *Attempt) SaveResult(content []byte, durable bool) error {
 	path := a.Dir + resultSuffix
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("save result: %w", err)
 	}
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
+	if durable && err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}

@@ -54,7 +54,7 @@ func TestAttemptDirectory(t *testing.T) {
 	if s, err := ReadSummary(a.Summary); err != nil || string(s.Text) != "hi\n" {
 		t.Errorf("summary %q, %v", s.Text, err)
 	}
-	if err := a.SaveResult([]byte("x")); err != nil {
+	if err := a.SaveResult([]byte("x"), true); err != nil {
 		t.Error(err)
 	}
 	if err := a.Remove(); err != nil {
@@ -106,7 +106,7 @@ func TestHelperExecutor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = a.SaveResult([]byte("how it ended"))
+	_ = a.SaveResult([]byte("how it ended"), false)
 	p, err := Start(t.Context(), Command{
 		Argv: Shell("sh", "setsid sh -c 'setsid sleep 999 & sleep 999' & env -i sleep 999 & echo x > started; sleep 999"),
 		Env:  []string{"PATH=/usr/bin:/bin", "SYN_DIR=" + a.Dir}, Dir: a.Dir, Cgroup: a.Cgroup,

@@ -61,9 +61,15 @@ SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token, unnest(@agos::bigint[]) AS ago
 ) AS m
-WHERE l.run_id = m.run_id
-  AND l.number = m.number
-  AND l.lease_token = m.token
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = m.run_id
+      AND k.number = m.number
+      AND k.lease_token = m.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place
 RETURNING l.lease_token;
 
 -- Held gives what the database believes an executor holds, for the executor to compare with its own
@@ -89,19 +95,33 @@ SET stop_sent_at = coalesce(l.stop_sent_at, now()), state = 'stopping'
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token
 ) AS m
-WHERE l.run_id = m.run_id
-  AND l.number = m.number
-  AND l.lease_token = m.token;
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = m.run_id
+      AND k.number = m.number
+      AND k.lease_token = m.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place;
 
 -- LiveByKey gives live attempts whose ends an executor that died has left behind, if their tokens are
 -- still current.
 -- name: LiveByKey :many
-SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
-    l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+SELECT f.run_id, f.number, f.lease_token, f.executor, f.revision_id, f.stop_reason, f.started_at,
+    f.failures, f.losses, f.handbacks, f.last_loser, f.losers, f.log_seen, f.log_stored, f.log_cut_at
 FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token
 ) AS k
-JOIN live AS l ON l.run_id = k.run_id AND l.number = k.number AND l.lease_token = k.token;
+CROSS JOIN LATERAL (
+    SELECT l.run_id, l.number, l.lease_token, l.executor, l.revision_id, l.stop_reason, l.started_at,
+        l.failures, l.losses, l.handbacks, l.last_loser, l.losers, l.log_seen, l.log_stored, l.log_cut_at
+    FROM live AS l
+    WHERE l.run_id = k.run_id
+      AND l.number = k.number
+      AND l.lease_token = k.token
+    OFFSET 0
+) AS f;
 
 -- AttemptFacts gives of runs what their tasks' commands and environment may read.
 -- name: AttemptFacts :many
@@ -113,9 +133,15 @@ WHERE r.id = ANY(@ids::bigint[]);
 
 -- ItemsOf gives the values of items.
 -- name: ItemsOf :many
-SELECT t.run_id, t.number, t.item
-FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS k
-JOIN task AS t ON t.run_id = k.run_id AND t.number = k.number;
+SELECT k.run_id, k.number, f.item
+FROM (SELECT unnest(@run_ids::bigint[])::bigint AS run_id, unnest(@numbers::int[])::int AS number) AS k
+CROSS JOIN LATERAL (
+    SELECT t.item
+    FROM task AS t
+    WHERE t.run_id = k.run_id
+      AND t.number = k.number
+    OFFSET 0
+) AS f;
 
 -- Standings says how open runs stand: what tasks of finally may read.
 -- name: Standings :many

@@ -30,6 +30,12 @@ FROM (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@tokens::uuid[]) AS token,
         unnest(@seens::bigint[]) AS seen, unnest(@storeds::bigint[]) AS stored, unnest(@cut_ats::bigint[]) AS cut_at
 ) AS n
-WHERE l.run_id = n.run_id
-  AND l.number = n.number
-  AND l.lease_token = n.token;
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place
+    FROM live AS k
+    WHERE k.run_id = n.run_id
+      AND k.number = n.number
+      AND k.lease_token = n.token
+    FOR UPDATE
+) AS f
+WHERE l.ctid = f.place;

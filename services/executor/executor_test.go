@@ -46,7 +46,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func start(t *testing.T, w *exectest.World, change func(*executor.Config)) *running {
+func start(t testing.TB, w *exectest.World, change func(*executor.Config)) *running {
 	t.Helper()
 	r := &running{hasten: make(chan struct{}), done: make(chan error, 1), log: &logBuffer{}}
 	cfg := executor.Config{
@@ -69,7 +69,7 @@ func start(t *testing.T, w *exectest.World, change func(*executor.Config)) *runn
 }
 
 // stop tells the executor to stop, and waits for it.
-func (r *running) stop(t *testing.T) {
+func (r *running) stop(t testing.TB) {
 	t.Helper()
 	r.cancel()
 	select {

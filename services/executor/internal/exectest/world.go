@@ -229,3 +229,22 @@ func (w *World) Dump() string {
 	}
 	return b.String()
 }
+
+// RunMany makes n runs of a pipeline and releases one task of each.
+func (w *World) RunMany(name, task string, n int) {
+	w.T.Helper()
+	r, t := w.pipelines[name], w.Task(name, task)
+	w.Exec(`
+WITH r AS (
+	INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end, group_id, state, started_at)
+	SELECT next_run_id(), $1, $2, i, $3, $4, 'manual', now(), now(), now(), $5, 'running', now() FROM generate_series(1, $6::int) AS i
+	RETURNING id
+), o AS (
+	INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, admitted_at, unfinished)
+	SELECT id, $1, $5, $2, 'running', now(), 1 FROM r
+), t AS (
+	INSERT INTO task (run_id, number, name, state, ready_at) SELECT id, $7, $8, 'ready', now() FROM r
+)
+INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt) SELECT id, $7, $9, id % 1000000, $1, $2, 1 FROM r`,
+		r.id, r.revision, r.p.Namespace, r.p.Name, r.group, n, flow.Number(t.Ordinal), t.Name, w.lane(t))
+}

@@ -19,8 +19,7 @@ func (w *Worker) dispatch() {
 	n := min(len(w.queue), w.cfg.Slots-w.running)
 	var once []*held
 	for _, h := range w.queue[:n] {
-		h.phase = running
-		w.running++
+		w.occupy(h)
 		if h.once() {
 			once = append(once, h)
 			continue
@@ -31,6 +30,19 @@ func (w *Worker) dispatch() {
 	if len(once) > 0 {
 		w.work.Go(func() { w.runOnce(once) })
 	}
+}
+
+// occupy and vacate give an attempt a slot and take it back. The caller holds mu.
+func (w *Worker) occupy(h *held) {
+	h.phase, h.got = running, time.Since(w.epoch)
+	w.running++
+	w.begun += h.got
+}
+
+func (w *Worker) vacate(h *held) {
+	w.running--
+	w.begun -= h.got
+	h.slot = max(time.Since(w.epoch)-h.got, 1)
 }
 
 // runOnce runs attempts of tasks that must not run again once they may have
@@ -54,10 +66,10 @@ func (w *Worker) runOnce(list []*held) {
 		switch {
 		case err != nil:
 			// Whatever has been committed: nothing has run.
-			w.running--
+			w.vacate(h)
 			w.end(h, handBack("its start could not be stored: "+err.Error()))
 		case !ours[h.live.Token]:
-			w.running--
+			w.vacate(h)
 			w.lose(h)
 			w.end(h, handBack(""))
 		default:
@@ -75,7 +87,7 @@ func (w *Worker) run(h *held) {
 	report := w.execute(h)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.running--
+	w.vacate(h)
 	w.end(h, report)
 	w.dispatch()
 }

@@ -53,8 +53,10 @@ type held struct {
 	proc   *process.Process
 	cancel context.CancelCauseFunc // of a Runner
 	start  time.Time
-	stored bool // its start is stored
-	since  time.Time
+	stored bool          // its start is stored
+	since  time.Time     // it was claimed
+	got    time.Duration // when it got its slot, since Worker.epoch
+	slot   time.Duration // how long it had it
 	report ending.Report
 	stats  output.Stats // of its log, if there was one
 }

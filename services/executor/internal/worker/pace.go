@@ -12,6 +12,7 @@ type pace struct {
 	last    time.Time     // when the last turn began
 	rate    float64       // ends a second
 	trip    time.Duration // how long a turn takes, smoothed
+	ran     time.Duration // how long attempts had their slots, smoothed
 	full    bool          // the last claim gave all that it was asked for
 	claimed bool          // the last turn claimed
 	rescan  bool          // … from the start of the lanes
@@ -47,10 +48,20 @@ func (p *pace) ended(n int, now time.Time) {
 }
 
 // ahead is how many tasks to claim beyond the free slots: as many as will have
-// ended by the time the claim is back. Nothing where tasks take long.
-func (p *pace) ahead(slots int) int {
-	return min(slots, int(p.rate*(p.trip+groupGap).Seconds()))
+// ended by the time the claim is back, so that no slot waits for a round trip.
+// age is how long those that run have been running on average: as soon as
+// tasks take longer than a few round trips nothing is claimed that others might
+// run now.
+func (p *pace) ahead(slots int, age time.Duration) int {
+	turn, each := p.trip+groupGap, max(p.ran, age, 100*time.Microsecond)
+	if each > 10*turn || p.trip == 0 {
+		return 0
+	}
+	return min(int(int64(slots)*int64(turn)/int64(each)), maxAhead*slots)
 }
+
+// maxAhead is how many tasks are claimed ahead for one slot.
+const maxAhead = 4
 
 // claim takes into account what a claim gave.
 func (p *pace) claim(asked, got int, rescan bool, now time.Time) {

@@ -37,13 +37,20 @@ func (h *held) saved(r ending.Report) Saved {
 	return s
 }
 
+// durableAfter is how long an attempt has run whose result is to outlive the
+// machine's power, not only this process.
+const durableAfter = time.Second
+
 // save keeps how an attempt ended beside its directory.
-func (w *Worker) save(h *held, place *process.Attempt, r ending.Report) error {
+func (w *Worker) save(h *held, place *process.Attempt, ran time.Duration, r ending.Report) error {
 	data, err := json.Marshal(h.saved(r))
 	if err != nil {
 		return fmt.Errorf("save result: %w", err)
 	}
-	return place.SaveResult(data)
+	// A machine that lost its power is rarely back before the lease is over:
+	// worth the wait for the disk only where much would be done again, or
+	// nothing may be.
+	return place.SaveResult(data, ran >= durableAfter || h.once())
 }
 
 // ReadSaved reads what save wrote.

@@ -89,6 +89,9 @@ func (w *Worker) collect() *turn {
 	// Rows are locked in the order of their keys.
 	slices.SortFunc(t.ends, byKey)
 	for _, h := range t.ends {
+		if h.slot > 0 {
+			w.pace.ran += (h.slot - w.pace.ran) / 8
+		}
 		r := h.report
 		if h.stored {
 			r.StartedAgo = -1
@@ -119,7 +122,7 @@ func (w *Worker) collect() *turn {
 		t.rescan = now.After(w.lanes.due())
 		t.claim = &db.ClaimReadyParams{
 			Executor: w.cfg.Executor, Lanes: w.lanes.ids, Lows: w.lanes.starts(t.rescan), Free: int32(n),
-			Look: int32(min(4*n+64, 4096)),
+			Look: int32(2*n + 64),
 		}
 		// The tokens are ours before anybody else has heard of them: if the
 		// answer is lost, the rows can still be told to be ours.
@@ -149,7 +152,11 @@ func (w *Worker) wantLocked(room error) int {
 	if w.draining || w.lost || w.paused.Load() || room != nil || len(w.lanes.ids) == 0 || w.cfg.Lease.Guarded() != nil {
 		return 0
 	}
-	return min(w.freeLocked()+w.pace.ahead(w.cfg.Slots), maxClaim)
+	var age time.Duration
+	if w.running > 0 {
+		age = time.Since(w.epoch) - w.begun/time.Duration(w.running)
+	}
+	return min(w.freeLocked()+w.pace.ahead(w.cfg.Slots, age), maxClaim)
 }
 
 // asks are the queries of a turn, in the order of their effects.

@@ -77,6 +77,7 @@ type Worker struct {
 	facts *lru.Cache[int64, facts]
 	plans *lru.Cache[planKey, *attempt.Plan]
 	kick  chan struct{}
+	epoch time.Time
 	work  sync.WaitGroup // of every goroutine but the claimer
 
 	// ctx ends when the lease is lost.
@@ -97,9 +98,10 @@ type Worker struct {
 	loading  int     // claimed, not in the queue yet
 	queue    []*held // ready to start, in order
 	running  int
-	unmarked []*held // running, their start is not stored; in order of start
-	ends     []*held // to be reported
-	lost     bool    // the lease is lost: nothing more is written
+	begun    time.Duration // when those that run got their slots, since epoch, added up
+	unmarked []*held       // running, their start is not stored; in order of start
+	ends     []*held       // to be reported
+	lost     bool          // the lease is lost: nothing more is written
 	draining bool
 	idle     chan struct{} // closed when draining and nothing is held
 	out      Outcome
@@ -108,7 +110,7 @@ type Worker struct {
 // New makes a Worker that holds nothing.
 func New(cfg Config) *Worker {
 	w := &Worker{
-		cfg: cfg, kick: make(chan struct{}, 1), all: map[uuid.UUID]*held{}, idle: make(chan struct{}),
+		cfg: cfg, kick: make(chan struct{}, 1), epoch: time.Now(), all: map[uuid.UUID]*held{}, idle: make(chan struct{}),
 		lanes: newLaneMarks(), endLimit: maxEnds,
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
