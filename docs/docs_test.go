@@ -1,9 +1,11 @@
-// Package docs_test holds the documentation to the code: examples are valid, links resolve, and nothing that can be set or measured is left out.
+// Package docs is the documentation, and a test that holds it to the code: examples are valid, links resolve, and nothing that can be set or measured is left out.
 package docs_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -285,32 +287,54 @@ func TestEveryVariableOfATaskIsInItsContract(t *testing.T) {
 }
 
 var (
-	codeRow = regexp.MustCompile("(?m)^\\| (SYN1\\d{3}) \\| .+ \\| `+ ?(.+?) ?`+ \\|$")
-	code    = regexp.MustCompile(`SYN1\d{3}`)
+	update  = flag.Bool("update", false, "rewrite the rows of docs/errors.md")
+	codeRow = regexp.MustCompile(`(?m)^\| (SYN1\d{3}) \|.*$`)
 )
 
-// Every code that is told somewhere has its row, and the example of the row is
-// what a golden file of that code says.
+// An explanation is what `synctl help CODE` says of a code.
+type explanation struct{ code, wrong, example, remedy string }
+
+func explanations(t *testing.T) []explanation {
+	t.Helper()
+	var list []explanation
+	for line := range strings.Lines(read(t, "cli/internal/command/codes.txt")) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(f) != 4 {
+			t.Fatalf("cli/internal/command/codes.txt: %d columns in %q, want 4", len(f), line)
+		}
+		list = append(list, explanation{f[0], f[1], f[2], f[3]})
+	}
+	return list
+}
+
+// cell writes text into a table; as code if it is quoted from somewhere.
+func cell(text string, quoted bool) string {
+	text = strings.ReplaceAll(text, "|", `\|`)
+	switch {
+	case quoted && strings.Contains(text, "`"):
+		return "`` " + text + " ``"
+	case quoted:
+		return "`" + text + "`"
+	}
+	return strings.NewReplacer("<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`").Replace(text)
+}
+
+func (e explanation) row() string {
+	return fmt.Sprintf("| %s | %s | %s | %s |", e.code, cell(e.wrong, false), cell(e.example, true), cell(e.remedy, false))
+}
+
+// Every code that is told somewhere is explained, by the command and by its page
+// in the same words, and the example is what a golden file of that code says.
 func TestEveryErrorCodeIsExplained(t *testing.T) {
 	t.Parallel()
 	known := inCode(t, `"(SYN1\d{3})"`, "cli", "services")
-	text := read(t, "docs/errors.md")
 	rows := map[string]string{}
-	for _, m := range codeRow.FindAllStringSubmatch(text, -1) {
-		rows[m[1]] = strings.ReplaceAll(m[2], `\|`, "|")
-	}
-	for _, c := range slices.Sorted(maps.Keys(known)) {
-		if _, ok := rows[c]; !ok {
-			t.Errorf("docs/errors.md does not explain %s (%s)", c, known[c])
+	for _, e := range explanations(t) {
+		rows[e.code] = e.row()
+		if _, ok := known[e.code]; !ok {
+			t.Errorf("codes.txt explains %s, which nothing tells", e.code)
 		}
-	}
-	for _, c := range code.FindAllString(text, -1) {
-		if _, ok := known[c]; !ok {
-			t.Errorf("docs/errors.md explains %s, which nothing tells", c)
-		}
-	}
-	for _, c := range slices.Sorted(maps.Keys(rows)) {
-		goldens, err := filepath.Glob(filepath.Join(top, "cli/pipeline/testdata/rules", c[3:]+"-*.golden"))
+		goldens, err := filepath.Glob(filepath.Join(top, "cli/pipeline/testdata/rules", e.code[3:]+"-*.golden"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,15 +344,40 @@ func TestEveryErrorCodeIsExplained(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			said = said || strings.Contains(string(golden), rows[c])
+			said = said || strings.Contains(string(golden), e.example)
 		}
 		if !said {
-			t.Errorf("docs/errors.md: no golden file of %s says %s", c, rows[c])
+			t.Errorf("codes.txt: no golden file of %s says %s", e.code, e.example)
+		}
+	}
+	text := read(t, "docs/errors.md")
+	if *update {
+		text = codeRow.ReplaceAllStringFunc(text, func(row string) string { return cmp.Or(rows[codeRow.FindStringSubmatch(row)[1]], row) })
+		if err := os.WriteFile("errors.md", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := map[string]string{}
+	for _, m := range codeRow.FindAllStringSubmatch(text, -1) {
+		listed[m[1]] = m[0]
+	}
+	for _, c := range slices.Sorted(maps.Keys(known)) {
+		switch {
+		case rows[c] == "":
+			t.Errorf("codes.txt does not explain %s (%s)", c, known[c])
+		case listed[c] == "":
+			t.Errorf("docs/errors.md has no row for %s (%s)", c, known[c])
+		case listed[c] != rows[c]:
+			t.Errorf("docs/errors.md says of %s\n%s\nwant (go test ./docs -update)\n%s", c, listed[c], rows[c])
+		}
+	}
+	for c := range listed {
+		if _, ok := known[c]; !ok {
+			t.Errorf("docs/errors.md explains %s, which nothing tells", c)
 		}
 	}
 }
 
-// What the README calls a number of decisions is a page each, and each is in the list.
 func TestEveryDecisionIsListed(t *testing.T) {
 	t.Parallel()
 	list := read(t, "docs/adr/README.md")
