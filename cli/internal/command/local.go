@@ -197,7 +197,7 @@ func (l *localRun) event(e local.Event) {
 		return // its task's end says it
 	default:
 		text += " " + e.State
-		if e.Reason != "" && e.Reason != e.State {
+		if e.Reason != "" && e.Reason != "exit" && e.Reason != e.State {
 			text += " reason=" + e.Reason
 		}
 	}
