@@ -139,7 +139,6 @@ func copyRepository(t *testing.T, to string) {
 }
 
 // goEnv lets Go find what it has built and fetched before: the home is empty.
-// Without paths in what is built, every copy finds it again.
 func goEnv(t *testing.T) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "env", "-json", "GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN").Output()
@@ -150,7 +149,7 @@ func goEnv(t *testing.T) []string {
 	if err := json.Unmarshal(out, &vars); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"GOFLAGS=-trimpath"}
+	var env []string
 	for name, value := range vars {
 		env = append(env, name+"="+value)
 	}

@@ -30,18 +30,25 @@ type newcomer struct {
 // newNewcomer prepares `standalone --register examples` for a user.
 func newNewcomer(t *testing.T, uid int, args ...string) *newcomer {
 	t.Helper()
-	n := &newcomer{t: t, home: t.TempDir(), uid: uid, port: freePort(t)}
-	examples := filepath.Join(t.TempDir(), "examples")
-	if err := os.CopyFS(examples, os.DirFS("../examples")); err != nil {
+	// Not t.TempDir, which is closed to others.
+	home, err := os.MkdirTemp("", "syn-home-")
+	if err == nil && uid != 0 {
+		err = os.Chown(home, uid, uid)
+	}
+	if err == nil {
+		err = os.CopyFS(filepath.Join(home, "examples"), os.DirFS("../examples"))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	if uid != 0 {
-		if err := os.Chown(n.home, uid, uid); err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(home); err != nil {
+			t.Error(err)
 		}
-	}
+	})
+	n := &newcomer{t: t, home: home, uid: uid, port: freePort(t)}
 	t.Cleanup(func() { stopPostgres(t, n.state("postgres")) })
-	n.serve = newProcess(t, "standalone", program(t, "standalone"), n.env(), append([]string{"--listen", n.address(), "--register", examples}, args...)...)
+	n.serve = newProcess(t, "standalone", program(t, "standalone"), n.env(), append([]string{"--listen", n.address(), "--register", "examples"}, args...)...)
 	n.serve.uid, n.serve.dir = uid, n.home
 	return n
 }
