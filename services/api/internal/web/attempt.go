@@ -47,7 +47,7 @@ func (s *Server) newestAttempt(c echo.Context) error {
 
 // attempt shows an attempt of a task with a page of its log.
 func (s *Server) attempt(c echo.Context) error {
-	page, err := s.attemptPage(c)
+	page, err := s.attemptPage(c, app.MaxLogLines)
 	if err != nil {
 		return s.orDefault(c, err)
 	}
@@ -62,7 +62,7 @@ func attemptNumber(c echo.Context) (int, error) {
 	return n, nil
 }
 
-func (s *Server) attemptPage(c echo.Context) (AttemptPage, error) {
+func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 	var page AttemptPage
 	if err := known(c, "from"); err != nil {
 		return page, err
@@ -98,7 +98,7 @@ func (s *Server) attemptPage(c echo.Context) (AttemptPage, error) {
 		page.Log = LogView{Empty: notRun(got), Zone: page.zone()}
 	} else {
 		page.Facts = attemptFacts(page.Base, *at)
-		if page.Log, err = s.logView(c, page.Base, ref, got, *at, here); err != nil {
+		if page.Log, err = s.logView(c, page.Base, ref, got, *at, here, lines); err != nil {
 			return page, err
 		}
 	}
@@ -206,7 +206,7 @@ func attemptFacts(b Base, a api.Attempt) []Fact {
 }
 
 // logView is a page of a log: of 2 000 lines from ?from=, the last ones without it.
-func (s *Server) logView(c echo.Context, b Base, ref Ref, got app.TaskPage, at api.Attempt, here string) (LogView, error) {
+func (s *Server) logView(c echo.Context, b Base, ref Ref, got app.TaskPage, at api.Attempt, here string, limit int) (LogView, error) {
 	view := LogView{Zone: b.zone()}
 	from, asked := 0, c.QueryParam("from")
 	if asked != "" {
@@ -216,7 +216,7 @@ func (s *Server) logView(c echo.Context, b Base, ref Ref, got app.TaskPage, at a
 		}
 		from = n
 	}
-	lines, err := s.app.LogLines(c.Request().Context(), actor(c), logRef(ref, got.Run.Number, got.Task, at.Number), from, app.MaxLogLines)
+	lines, err := s.app.LogLines(c.Request().Context(), actor(c), logRef(ref, got.Run.Number, got.Task, at.Number), from, limit)
 	if err != nil {
 		return view, err
 	}
@@ -253,7 +253,7 @@ func (s *Server) logView(c echo.Context, b Base, ref Ref, got app.TaskPage, at a
 		view.Empty = "It printed nothing."
 	}
 	view.Live = !over && view.Newer == ""
-	view.Key = logKey(got.Task, at.Number, lines.Whole)
+	view.Key, view.Ref = logKey(got.Task, at.Number, lines.Whole), logRef(ref, got.Run.Number, got.Task, at.Number)
 	if over {
 		view.End = attemptLook(at.State, at.Reason).Word
 		if at.State == api.AttemptStateFailed {

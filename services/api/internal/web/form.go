@@ -161,7 +161,7 @@ func field(i int, p api.Param, given url.Values) Field {
 	case p.Format == "date" && !strings.Contains(f.Value, "${{"):
 		f.Widget = "date"
 	case p.Type == "array" && sc.Items != nil && len(sc.Items.Enum) > 0:
-		f.Widget = "check"
+		f.Widget, f.Bounds = "check", ""
 		if !set {
 			values = formValues(p.Default)
 		}

@@ -36,7 +36,7 @@ func axis(from, to time.Time, zone *time.Location) (span, []AxisMark) {
 	length := max(to.Sub(from), 500*time.Millisecond)
 	step := steps[len(steps)-1]
 	for _, s := range steps {
-		if length <= 6*s {
+		if length <= 8*s {
 			step = s
 			break
 		}
@@ -151,6 +151,9 @@ func counts(c api.ItemCounts) string {
 // why says what a task that does not run waits for, or how one ended.
 func (g ganttRows) why(t api.Task) string {
 	n := len(t.Attempts)
+	if t.Items != nil && t.EndedAt == nil {
+		return ""
+	}
 	switch t.State {
 	case api.TaskStateWaiting:
 		switch {
@@ -223,7 +226,7 @@ func (g ganttRows) bars(row *GanttRow, t api.Task, due time.Time) {
 	began := g.span.from
 	switch {
 	case t.Index != nil:
-	case !due.IsZero():
+	case !due.IsZero() && t.State != api.TaskStateSkipped:
 		add("upstream", "neutral", began, due, "", "waited on upstream "+duration(due.Sub(began)))
 	case t.EndedAt == nil && t.State == api.TaskStateWaiting && len(t.Attempts) == 0:
 		add("upstream", "neutral", began, g.to, "", "waiting on upstream")

@@ -373,6 +373,7 @@ type LogTail struct {
 	Lines   []LogLine
 	Empty   string
 	Key     string // attempt and line that the stream goes on from
+	Ref     app.LogRef
 	Live    bool
 	Zone    string
 }
@@ -419,6 +420,7 @@ type LogView struct {
 	First, Older, Newer, Last string // addresses of other pages
 	Missing                   string // at the end
 	Key                       string
+	Ref                       app.LogRef
 	Live                      bool
 	Zone                      string
 	End                       string // how the attempt ended
@@ -563,6 +565,9 @@ func (b Base) moment(t time.Time) Moment {
 		layout = "2 Jan 2006 15:04"
 	case local.Format("2006-01-02") == b.Now.In(b.Zone).Format("2006-01-02"):
 		layout = "15:04:05"
+		if local.Second() == 0 {
+			layout = "15:04"
+		}
 	}
 	m := Moment{
 		At: t.UTC().Format(time.RFC3339), Text: local.Format(layout),
@@ -605,6 +610,9 @@ func valueText(raw json.RawMessage, n int) string {
 	}
 	return cut(tidy(strings.ReplaceAll(s, "\n", "⏎")), n)
 }
+
+// short is the beginning of a name that nobody reads to its end.
+func short(s string, n int) string { return s[:min(len(s), n)] }
 
 func cut(s string, n int) string {
 	r := []rune(s)

@@ -92,10 +92,10 @@ func nextTicks(b Base, list []app.Upcoming, several bool) NextTicks {
 	out := NextTicks{Zone: b.zone()}
 	for _, u := range list {
 		row := NextRow{Local: u.Local, LocalZone: u.Zone, UTC: u.At.UTC().Format("15:04") + "Z", In: b.ago(u.At), Note: u.Text, Fires: u.Fires}
-		if wall, err := time.Parse("2006-01-02T15:04:05", u.Local); err == nil {
-			row.Local = wallText(wall)
-		} else if wall, err := time.Parse("2006-01-02 15:04:05", u.Local); err == nil {
-			row.Local = wallText(wall)
+		for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05"} {
+			if wall, err := time.Parse(layout, u.Local); err == nil {
+				row.Local = wallText(wall)
+			}
 		}
 		if u.Timezone != b.zone() && u.Fires {
 			m := b.moment(u.At)
@@ -148,7 +148,7 @@ func pipelineFacts(b Base, p api.Pipeline) []Fact {
 	created := b.moment(p.CreatedAt)
 	facts := []Fact{{Name: "Revision", Value: strconv.Itoa(p.Revision), URL: Ref{p.Namespace, p.Name, false}.URL("definition")}}
 	if p.GitCommit != "" {
-		facts = append(facts, Fact{Name: "Commit", Value: cut(tidy(p.GitCommit), 12), Mono: true})
+		facts = append(facts, Fact{Name: "Commit", Value: short(tidy(p.GitCommit), 12), Mono: true})
 	}
 	facts = append(facts, Fact{Name: "Source", Value: tidy(cut(p.Source, 120))})
 	if p.Owner != "" {
@@ -167,7 +167,7 @@ func pipelineHead(b Base, who app.Actor, p api.Pipeline) PipelineHead {
 	look := pipelineLook(p)
 	h := PipelineHead{
 		Ref: Ref{p.Namespace, p.Name, b.Many}, Look: look, State: look.Word, Description: tidy(cut(p.Description, 2000)), Revision: p.Revision,
-		Commit: cut(tidy(p.GitCommit), 7), Owner: tidy(cut(p.Owner, 80)), MayRun: may(who, api.RoleOperator, p.Namespace), MayPause: may(who, api.RoleOperator, p.Namespace),
+		Commit: short(tidy(p.GitCommit), 7), Owner: tidy(cut(p.Owner, 80)), MayRun: may(who, api.RoleOperator, p.Namespace), MayPause: may(who, api.RoleOperator, p.Namespace),
 	}
 	if p.Paused == nil && p.LastRun != nil {
 		h.State = fmt.Sprintf("%s #%d", look.Word, p.LastRun.Number)
@@ -304,13 +304,21 @@ func (s *Server) pipelineDefinition(c echo.Context) error {
 
 // runs lists the runs of all pipelines.
 func (s *Server) runs(c echo.Context) error {
-	if err := known(c, "state", "since", "after"); err != nil {
+	p, err := s.runsPage(c)
+	if err != nil {
 		return err
+	}
+	return s.render(c, 200, RunsMain(p), p.Base, regions{"runs": Runs(p.Runs)})
+}
+
+func (s *Server) runsPage(c echo.Context) (RunsPage, error) {
+	if err := known(c, "state", "since", "after"); err != nil {
+		return RunsPage{}, err
 	}
 	ctx, who := c.Request().Context(), actor(c)
 	head, err := s.app.PageHead(ctx, who)
 	if err != nil {
-		return err
+		return RunsPage{}, err
 	}
 	state, since, after := c.QueryParam("state"), c.QueryParam("since"), c.QueryParam("after")
 	p := RunsPage{Base: s.base(c, head, "Runs", "runs"), State: state, Since: since}
@@ -330,7 +338,7 @@ func (s *Server) runs(c echo.Context) error {
 	}
 	list, err := s.app.Runs(ctx, who, params)
 	if err != nil {
-		return err
+		return p, err
 	}
 	p.JSON = "/api/v1/runs" + query("state", state)
 	p.Live = "/events" + query("page", "runs", "state", state, "since", since, "after", after)
@@ -344,5 +352,5 @@ func (s *Server) runs(c echo.Context) error {
 	if list.Next != "" {
 		p.Runs.More = "/runs" + query("state", state, "since", since, "after", list.Next)
 	}
-	return s.render(c, 200, RunsMain(p), p.Base, regions{"runs": Runs(p.Runs)})
+	return p, nil
 }

@@ -18,7 +18,7 @@ import (
 
 // Lines of a log that the page of a run shows.
 const (
-	problemLines = 14
+	problemLines = 10
 	tailLines    = 14
 )
 
@@ -66,7 +66,6 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	page.Ref, page.Title, page.Symbol = ref, fmt.Sprintf("%s #%d", ref, run.Number), look.Symbol
 	page.JSON = fmt.Sprintf("/api/v1/runs/%s/%d", strings.TrimPrefix(ref.URL(), "/p/"), run.Number)
 	page.Command = fmt.Sprintf("synctl show '%s#%d'", ref.Command(), run.Number)
-	page.Live = "/events" + query("page", "run", "ns", ref.Namespace, "name", ref.Name, "no", strconv.FormatInt(run.Number, 10), "task", task)
 	page.Head = runHead(page.Base, who, got)
 	page.Tasks = gantt(page.Base, ref, got, task)
 	page.Details = runDetails(page.Base, got.Run)
@@ -74,9 +73,11 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	if page.Problem, err = s.problem(c, page.Base, ref, got); err != nil {
 		return err
 	}
-	if page.Problem.Kind != "failed" {
+	if run.EndedAt == nil {
 		page.Log, err = s.logTail(c, page.Base, ref, got)
 	}
+	page.Live = "/events" + query("page", "run", "ns", ref.Namespace, "name", ref.Name, "no", strconv.FormatInt(run.Number, 10), "task", task,
+		"after", c.QueryParam("after"), "at", page.Log.Key)
 	return err
 }
 
@@ -321,7 +322,11 @@ func (s *Server) logTail(c echo.Context, b Base, ref Ref, got app.RunPage) (LogT
 	look := func(t api.Task) {
 		if n := len(t.Attempts); n > 0 {
 			a := &t.Attempts[n-1]
-			if a.EndedAt == nil && (at == nil || a.ClaimedAt.After(at.ClaimedAt)) {
+			if a.EndedAt != nil {
+				return
+			}
+			// One that has something to show before one that has not.
+			if at == nil || a.LogBytes > 0 && at.LogBytes == 0 || (a.LogBytes > 0) == (at.LogBytes > 0) && a.ClaimedAt.After(at.ClaimedAt) {
 				at, of = a, t
 			}
 		}
@@ -351,7 +356,7 @@ func (s *Server) logTail(c echo.Context, b Base, ref Ref, got app.RunPage) (LogT
 		lines.Lines = lines.Lines[:len(lines.Lines)-1] // it may still grow: the stream brings it whole
 	}
 	tail.Lines = logLines(lines.Lines, b.Zone)
-	tail.Key = logKey(of, at.Number, lines.Whole)
+	tail.Key, tail.Ref = logKey(of, at.Number, lines.Whole), logRef(ref, got.Run.Number, of, at.Number)
 	if len(tail.Lines) == 0 {
 		tail.Empty = "No output yet."
 	}
