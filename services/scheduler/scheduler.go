@@ -88,13 +88,19 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 	)
 
+	warnings := cfg.Log
+	if cfg.Service != nil {
+		// Part of a larger process, which has its own Postgres and knows how it is set up.
+		warnings = slog.New(slog.DiscardHandler)
+	}
+
 	s.Check("database", control.Ping)
 	s.Check("schema", func(ctx context.Context) error { return db.CheckSchema(ctx, control) })
 	s.Check("partitions", func(ctx context.Context) error { return enoughDays(ctx, control) })
 
 	s.Go(func(ctx context.Context) error { notify.Run(ctx); return nil })
 	s.Go(listening)
-	ready := newGate(func(ctx context.Context) error { return prepare(ctx, control, pruner) })
+	ready := newGate(func(ctx context.Context) error { return prepare(ctx, control, pruner, warnings) })
 	s.Loop(&loop.Loop{Name: "plan", Interval: 5 * time.Second, Hint: planner.Due(), Step: ready.before(planner.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "admit", Interval: time.Second, Hint: groups, Step: ready.before(admitter.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "advance", Interval: time.Second, Hint: woken, Step: ready.before(advancer.Step), Log: cfg.Log})

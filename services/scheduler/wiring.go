@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/synthesizer-dev/synthesizer/cli/schedule"
@@ -80,9 +81,20 @@ func (g *gate) pass(ctx context.Context) error {
 	return nil
 }
 
-// prepare is what has to be true before any loop works: the schema is one we
-// speak, and today has its partitions.
-func prepare(ctx context.Context, pool *db.Pool, pruner *prune.Pruner) error {
+// prepare is what has to be true before any loop works: the server keeps what it
+// acknowledges, the schema is one we speak, and today has its partitions. What
+// is allowed and not wise is told once.
+func prepare(ctx context.Context, pool *db.Pool, pruner *prune.Pruner, log *slog.Logger) error {
+	findings, err := db.CheckServer(ctx, pool)
+	if err != nil {
+		return fmt.Errorf("look at the server's settings: %w", err)
+	}
+	for _, f := range findings {
+		if f.Fatal {
+			return fmt.Errorf("%s is %s: %s", f.Setting, f.Value, f.Message)
+		}
+		log.Warn("database: "+f.Message, "setting", f.Setting, "value", f.Value)
+	}
 	if err := db.CheckSchema(ctx, pool); err != nil {
 		return err
 	}
