@@ -159,4 +159,3 @@ func (b *bench) size(full, short int) int {
 	}
 	return full
 }
-

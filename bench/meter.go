@@ -16,12 +16,12 @@ const tick = 10 * time.Millisecond
 
 // A meter tells what a turn cost the machine.
 type meter struct {
-	pg      *postgres
-	at      time.Time
-	self    time.Duration
-	server  time.Duration
-	busy    time.Duration
-	wal     int64
+	pg     *postgres
+	at     time.Time
+	self   time.Duration
+	server time.Duration
+	busy   time.Duration
+	wal    int64
 }
 
 // A cost is what one turn used.
@@ -75,14 +75,14 @@ func look(postmaster int) (self, server, machine time.Duration, err error) {
 	return all.tree(os.Getpid()), all.tree(postmaster), machine, err
 }
 
-// A process is one line of the table of processes. used includes children that
+// An entry is one line of the table of processes. used includes children that
 // have ended and were waited for, so a tree's sum never shrinks.
-type process struct {
+type entry struct {
 	parent int
 	used   time.Duration
 }
 
-type table map[int]process
+type table map[int]entry
 
 // processes reads the table of processes.
 func processes() (table, error) {
@@ -103,21 +103,21 @@ func processes() (table, error) {
 	return t, nil
 }
 
-func readProcess(pid int) (process, bool) {
+func readProcess(pid int) (entry, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return process{}, false // it has ended meanwhile
+		return entry{}, false // it has ended meanwhile
 	}
 	// The name stands in brackets and may hold anything.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 15 {
-		return process{}, false
+		return entry{}, false
 	}
 	number := func(i int) int64 {
 		n, _ := strconv.ParseInt(fields[i], 10, 64)
 		return n
 	}
-	return process{parent: int(number(1)), used: time.Duration(number(11)+number(12)+number(13)+number(14)) * tick}, true
+	return entry{parent: int(number(1)), used: time.Duration(number(11)+number(12)+number(13)+number(14)) * tick}, true
 }
 
 // tree is what a process and all that descend from it have used.

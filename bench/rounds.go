@@ -62,7 +62,8 @@ func wrong(format string, args ...any) error {
 // does not help, all count and noisy is true.
 func (b *bench) takeTurns(ctx context.Context, contenders []contender) (rounds []round, noisy bool, err error) {
 	var discarded []round
-	for n := 0; len(rounds) < b.rounds && n <= 2*b.rounds; n++ {
+	tries := b.size(1+2*b.rounds, 1)
+	for n := 0; len(rounds) < b.rounds && n < tries; n++ {
 		var r round
 		for _, c := range contenders {
 			t, err := b.turn(ctx, c)
@@ -75,7 +76,7 @@ func (b *bench) takeTurns(ctx context.Context, contenders []contender) (rounds [
 		}
 		switch {
 		case n == 0 && !b.short:
-		case r.noisy():
+		case r.noisy() && !b.short:
 			discarded = append(discarded, r)
 		default:
 			rounds = append(rounds, r)
@@ -140,4 +141,14 @@ func median(values []float64) float64 {
 func quantile[V cmp.Ordered](values []V, q float64) V {
 	s := slices.Sorted(slices.Values(values))
 	return s[min(len(s)-1, max(0, int(math.Ceil(q*float64(len(s))))-1))]
+}
+
+// sleep waits for a while, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
