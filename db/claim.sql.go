@@ -374,6 +374,26 @@ func (q *Queries) LiveByKey(ctx context.Context, arg LiveByKeyParams) ([]LiveByK
 	return items, nil
 }
 
+const lockLive = `-- name: LockLive :exec
+SELECT f.run_id
+FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS m
+CROSS JOIN LATERAL (
+    SELECT l.run_id
+    FROM live AS l
+    WHERE l.run_id = m.run_id
+      AND l.number = m.number
+    FOR UPDATE
+) AS f
+`
+
+// LockLive locks live attempts, in the order given, for the statements that follow in the transaction:
+// they find rows by key and write them by their place, which only holds for rows that nobody changes
+// between the two.
+func (q *Queries) LockLive(ctx context.Context, runIds []int64, numbers []int32) error {
+	_, err := q.db.Exec(ctx, lockLive, runIds, numbers)
+	return err
+}
+
 const markRunning = `-- name: MarkRunning :many
 UPDATE live AS l
 SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
@@ -401,7 +421,7 @@ type MarkRunningParams struct {
 }
 
 // MarkRunning stores that attempts have started, so many milliseconds ago. What does not come back is
-// not ours any more. Telling it twice changes nothing.
+// not ours any more. Telling it twice changes nothing. The rows are locked already.
 func (q *Queries) MarkRunning(ctx context.Context, arg MarkRunningParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, markRunning,
 		arg.RunIds,
@@ -450,7 +470,7 @@ type NoteStopsSentParams struct {
 	Tokens  []uuid.UUID
 }
 
-// NoteStopsSent notes that stop requests have been acted on.
+// NoteStopsSent notes that stop requests have been acted on. The rows are locked already.
 func (q *Queries) NoteStopsSent(ctx context.Context, arg NoteStopsSentParams) error {
 	_, err := q.db.Exec(ctx, noteStopsSent, arg.RunIds, arg.Numbers, arg.Tokens)
 	return err

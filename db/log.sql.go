@@ -39,7 +39,7 @@ type NoteLogsParams struct {
 }
 
 // NoteLogs stores the final totals of logs in the transaction that ends their attempts: what is missing
-// shows there even when the last chunks could not be stored.
+// shows there even when the last chunks could not be stored. The rows are locked already.
 func (q *Queries) NoteLogs(ctx context.Context, arg NoteLogsParams) error {
 	_, err := q.db.Exec(ctx, noteLogs,
 		arg.RunIds,

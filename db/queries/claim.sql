@@ -52,8 +52,22 @@ SELECT n.run_id, n.number, n.attempt, n.token::uuid AS lease_token, n.lane, n.ra
 FROM numbered AS n
 ORDER BY n.rank;
 
+-- LockLive locks live attempts, in the order given, for the statements that follow in the transaction:
+-- they find rows by key and write them by their place, which only holds for rows that nobody changes
+-- between the two.
+-- name: LockLive :exec
+SELECT f.run_id
+FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS m
+CROSS JOIN LATERAL (
+    SELECT l.run_id
+    FROM live AS l
+    WHERE l.run_id = m.run_id
+      AND l.number = m.number
+    FOR UPDATE
+) AS f;
+
 -- MarkRunning stores that attempts have started, so many milliseconds ago. What does not come back is
--- not ours any more. Telling it twice changes nothing.
+-- not ours any more. Telling it twice changes nothing. The rows are locked already.
 -- name: MarkRunning :many
 UPDATE live AS l
 SET state = CASE WHEN l.state = 'claimed' THEN 'running' ELSE l.state END,
@@ -88,7 +102,7 @@ WHERE l.executor = @executor
   AND l.stop_requested_at IS NOT NULL
   AND l.stop_sent_at IS NULL;
 
--- NoteStopsSent notes that stop requests have been acted on.
+-- NoteStopsSent notes that stop requests have been acted on. The rows are locked already.
 -- name: NoteStopsSent :exec
 UPDATE live AS l
 SET stop_sent_at = coalesce(l.stop_sent_at, now()), state = 'stopping'

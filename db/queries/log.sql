@@ -22,7 +22,7 @@ SELECT m.attempt
 FROM mine AS m;
 
 -- NoteLogs stores the final totals of logs in the transaction that ends their attempts: what is missing
--- shows there even when the last chunks could not be stored.
+-- shows there even when the last chunks could not be stored. The rows are locked already.
 -- name: NoteLogs :exec
 UPDATE live AS l
 SET log_seen = n.seen, log_stored = n.stored, log_cut_at = nullif(n.cut_at, -1)

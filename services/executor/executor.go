@@ -56,8 +56,11 @@ type Config struct {
 	Guard []string
 	// Runner runs attempts instead of processes; there is no guard and no work
 	// directory then.
-	Runner worker.Runner
+	Runner Runner
 }
+
+// A Runner stands in for processes, as in benchmarks.
+type Runner = worker.Runner
 
 // Defaults of a Config.
 const (

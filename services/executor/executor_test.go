@@ -12,6 +12,7 @@ import (
 
 	"github.com/synthesizer-dev/synthesizer/services/executor"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/exectest"
+	"github.com/synthesizer-dev/synthesizer/services/internal/service"
 )
 
 func TestMain(m *testing.M) {
@@ -27,6 +28,21 @@ type running struct {
 	hasten chan struct{}
 	done   chan error
 	log    *logBuffer
+	parts  *service.Service
+}
+
+// metric is the value of a metric without labels.
+func (r *running) metric(name string) float64 {
+	families, err := r.parts.Metrics.Gather()
+	if err != nil {
+		return -1
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return -1
 }
 
 type logBuffer struct {
@@ -56,6 +72,8 @@ func start(t testing.TB, w *exectest.World, change func(*executor.Config)) *runn
 	if change != nil {
 		change(&cfg)
 	}
+	r.parts = service.New("executor", cfg.Log)
+	cfg.Service = r.parts
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.done <- executor.Run(ctx, cfg) }()

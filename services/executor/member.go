@@ -139,7 +139,10 @@ func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []
 	<-claimer
 	<-kept
 	m.worker.Wait()
-	return left, m.lease.Leave(own)
+	if err := m.lease.Leave(own); err != nil {
+		e.cfg.Log.Warn("the fleet does not know that this executor is gone; it will notice", "err", err)
+	}
+	return left, nil
 }
 
 // installation is who we work for, once the schema is one that we speak.

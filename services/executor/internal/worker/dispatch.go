@@ -53,6 +53,9 @@ func (w *Worker) runOnce(list []*held) {
 	defer cancel()
 	var ours map[uuid.UUID]bool
 	err := db.InTx(ctx, w.cfg.Control, func(q *db.Queries) error {
+		if err := q.LockLive(ctx, k.runs, k.numbers); err != nil {
+			return err
+		}
 		rows, err := q.MarkRunning(ctx, db.MarkRunningParams{RunIds: k.runs, Numbers: k.numbers, Tokens: k.tokens, Agos: make([]int64, len(k.runs))})
 		ours = make(map[uuid.UUID]bool, len(rows))
 		for _, token := range rows {

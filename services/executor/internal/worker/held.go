@@ -79,7 +79,11 @@ func (h *held) once() bool { return h.task.Lost == 0 }
 
 // byKey orders attempts as rows are locked.
 func byKey(a, b *held) int {
-	return cmp.Or(cmp.Compare(a.live.RunID, b.live.RunID), cmp.Compare(a.live.Number, b.live.Number))
+	return compareKeys(a.live.RunID, a.live.Number, b.live.RunID, b.live.Number)
+}
+
+func compareKeys(aRun int64, aNumber int32, bRun int64, bNumber int32) int {
+	return cmp.Or(cmp.Compare(aRun, bRun), cmp.Compare(aNumber, bNumber))
 }
 
 // keys are those of attempts as queries take them.

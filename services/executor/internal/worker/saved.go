@@ -78,9 +78,7 @@ func Recover(ctx context.Context, pool *db.Pool, revisions *revision.Cache, save
 	if err != nil {
 		return 0, fmt.Errorf("look for attempts whose results were saved: %w", err)
 	}
-	slices.SortFunc(rows, func(a, b db.LiveByKeyRow) int {
-		return byKey(&held{live: ending.Live{RunID: a.RunID, Number: a.Number}}, &held{live: ending.Live{RunID: b.RunID, Number: b.Number}})
-	})
+	slices.SortFunc(rows, func(a, b db.LiveByKeyRow) int { return compareKeys(a.RunID, a.Number, b.RunID, b.Number) })
 	ids := make([]int64, 0, len(rows))
 	for _, row := range rows {
 		ids = append(ids, row.RevisionID)
@@ -125,7 +123,11 @@ func Recover(ctx context.Context, pool *db.Pool, revisions *revision.Cache, save
 		return 0, nil
 	}
 	var ended map[uuid.UUID]bool
-	err = db.InOneTrip(ctx, pool, func(q *db.Queries) error { return q.NoteLogs(ctx, notes) }, func(q *db.Queries) (err error) {
+	err = db.InOneTrip(ctx, pool, func(q *db.Queries) error {
+		return q.LockLive(ctx, notes.RunIds, notes.Numbers)
+	}, func(q *db.Queries) error {
+		return q.NoteLogs(ctx, notes)
+	}, func(q *db.Queries) (err error) {
 		ended, err = b.Write(ctx, q)
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
 )
@@ -30,6 +31,10 @@ type turn struct {
 	claimed  []db.ClaimReadyRow
 }
 
+// turnPatience bounds one turn: on a path that was cut, ends wait that are to
+// be reported while the lease holds.
+const turnPatience = 7 * time.Second
+
 // Step does one turn: it compares lists when that is due, reports what has
 // ended and claims for the slots that are free, in one transaction and one
 // round trip.
@@ -37,7 +42,7 @@ func (w *Worker) Step(ctx context.Context) error {
 	if !w.cfg.Lease.Held() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(min(w.cfg.Lease.Left(), 10*time.Second), time.Millisecond))
+	ctx, cancel := context.WithTimeout(ctx, max(min(w.cfg.Lease.Left(), turnPatience), time.Millisecond))
 	defer cancel()
 	if w.compare.Swap(false) {
 		if err := w.reconcile(ctx); err != nil {
@@ -98,7 +103,9 @@ func (w *Worker) collect() *turn {
 		} else if !h.start.IsZero() {
 			r.StartedAgo = now.Sub(h.start).Milliseconds()
 		}
-		r.StopReason = h.stop
+		if r.StopReason = h.stop; h.stop != "" && r.State == flow.AttemptCanceled {
+			r.Reason = h.stop
+		}
 		t.batch.Add(h.task, h.live, r, rand.Float64())
 		if h.log != nil {
 			t.note(h)
@@ -162,6 +169,10 @@ func (w *Worker) wantLocked(room error) int {
 // asks are the queries of a turn, in the order of their effects.
 func (w *Worker) asks(ctx context.Context, t *turn) []func(*db.Queries) error {
 	var asks []func(*db.Queries) error
+	if len(t.ends)+len(t.starts) > 0 {
+		k := keysOf(slices.Concat(t.ends, t.starts))
+		asks = append(asks, func(q *db.Queries) error { return q.LockLive(ctx, k.runs, k.numbers) })
+	}
 	if len(t.notes.RunIds) > 0 {
 		asks = append(asks, func(q *db.Queries) error { return q.NoteLogs(ctx, t.notes) })
 	}

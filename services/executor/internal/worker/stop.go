@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,8 +86,13 @@ func (w *Worker) handBackStrays(ctx context.Context, rows []db.HeldRow) error {
 	if err != nil {
 		return err
 	}
-	var b ending.Batch
+	slices.SortFunc(rows, func(a, b db.HeldRow) int { return compareKeys(a.RunID, a.Number, b.RunID, b.Number) })
+	var (
+		b ending.Batch
+		k keys
+	)
 	for _, row := range rows {
+		k.runs, k.numbers = append(k.runs, row.RunID), append(k.numbers, row.Number)
 		task := &pipeline.Task{}
 		if rev := found[row.RevisionID]; rev != nil {
 			ordinal, _ := flow.Split(int(row.Number))
@@ -101,8 +107,13 @@ func (w *Worker) handBackStrays(ctx context.Context, rows []db.HeldRow) error {
 			Failures: row.Failures, Losses: row.Losses, Handbacks: row.Handbacks, LastLoser: row.LastLoser, Losers: row.Losers,
 		}, r, rand.Float64())
 	}
-	back, err := b.Write(ctx, w.cfg.Control.Queries())
-	if err != nil {
+	var back map[uuid.UUID]bool
+	if err := db.InOneTrip(ctx, w.cfg.Control, func(q *db.Queries) error {
+		return q.LockLive(ctx, k.runs, k.numbers)
+	}, func(q *db.Queries) (err error) {
+		back, err = b.Write(ctx, q)
+		return err
+	}); err != nil {
 		return fmt.Errorf("hand back what was claimed unknowingly: %w", err)
 	}
 	w.mu.Lock()
@@ -137,7 +148,11 @@ func (w *Worker) noteStops(ctx context.Context, list []*held) error {
 		return nil
 	}
 	k := keysOf(list)
-	if err := w.cfg.Control.Queries().NoteStopsSent(ctx, db.NoteStopsSentParams{RunIds: k.runs, Numbers: k.numbers, Tokens: k.tokens}); err != nil {
+	if err := db.InOneTrip(ctx, w.cfg.Control, func(q *db.Queries) error {
+		return q.LockLive(ctx, k.runs, k.numbers)
+	}, func(q *db.Queries) error {
+		return q.NoteStopsSent(ctx, db.NoteStopsSentParams{RunIds: k.runs, Numbers: k.numbers, Tokens: k.tokens})
+	}); err != nil {
 		return fmt.Errorf("note stops: %w", err)
 	}
 	w.mu.Lock()
