@@ -107,7 +107,7 @@ func (c *call) logs(ctx context.Context, o logsOptions) error {
 	}
 	run, err := server.Run(ctx, at)
 	if err != nil {
-		return err
+		return r.taskHint(err)
 	}
 	at = exact(at, run)
 	name := c.runName(run.Pipeline, run.Number)

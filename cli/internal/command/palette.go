@@ -124,6 +124,8 @@ func lastAttempt(t api.Task) api.Attempt {
 // taskWords is a task's state as a person would say it.
 func taskWords(t api.Task) string {
 	switch {
+	case t.State == api.TaskStateFailed && t.Reason == "exit" && lastAttempt(t).ExitCode != nil:
+		return failureWords(t.Reason, lastAttempt(t))
 	case t.Detail != "" && t.State != api.TaskStateSucceeded && t.State != api.TaskStateRunning:
 		return cleanLine(t.Detail)
 	case t.State == api.TaskStateFailed:

@@ -14,6 +14,7 @@ import (
 type progress struct {
 	name string // as people call it
 	run  api.Run
+	said api.RunState // the state that was told last
 	// tasks are in the order of the run; items follow their task.
 	tasks []api.Task
 }
@@ -37,22 +38,24 @@ func (p *progress) hear(e client.RunEvent) []change {
 	var changes []change
 	switch {
 	case e.Run != nil:
-		if e.Run.State != p.run.State {
-			changes = append(changes, change{run: *e.Run})
-		}
+		was := p.said
 		tasks := e.Run.Tasks
 		p.run = *e.Run
 		p.run.Tasks = nil
 		for _, t := range tasks {
-			changes = append(p.put(t), changes...)
+			changes = append(changes, p.put(t)...)
 		}
-		// The run's own start comes before what its tasks did, its end after.
-		if len(changes) > 1 && !ended(p.run.State) {
-			i := slices.IndexFunc(changes, func(c change) bool { return c.task == nil })
-			if i > 0 {
-				own := changes[i]
-				changes = append([]change{own}, slices.Delete(changes, i, i+1)...)
-			}
+		if p.run.State == was {
+			break
+		}
+		own := change{run: p.run}
+		switch {
+		case !ended(p.run.State): // what its tasks did came after
+			changes = slices.Insert(changes, 0, own)
+			p.said = p.run.State
+		case e.Kind == "end": // its last tasks may be told after the run's own end
+			changes = append(changes, own)
+			p.said = p.run.State
 		}
 	case e.Task != nil:
 		changes = p.put(*e.Task)
@@ -220,18 +223,33 @@ func (p *progress) still(now time.Time) string {
 	return cleanLine(fmt.Sprintf("%s %s still running: %s", instant(now), p.name, strings.Join(parts, ", ")))
 }
 
+// patience is how long a task may be ready before that is worth a word.
+const patience = 3 * time.Second
+
+// lasts is how long something has lasted, in whole seconds: on a terminal smaller
+// ones only flicker.
+func lasts(start, end *time.Time, now time.Time) string {
+	if start == nil || end != nil {
+		return took(start, end, now)
+	}
+	return took(start, nil, start.Add(max(now.Sub(*start), 0).Truncate(time.Second)))
+}
+
 // manyTasks is how many a terminal shows one by one.
 const manyTasks = 20
 
 // picture is the run as a terminal shows it, no higher and no wider than that.
 func (p *progress) picture(u *ui, now time.Time) []string {
 	width, height := u.size()
+	if !u.utf8 {
+		width -= 8 // ASCII glyphs and dots are longer than what they stand for
+	}
 	l := lookOfRun(p.run.State, p.run.Reason)
 	head := u.mark(l) + " " + p.name
 	if text := paramsText(p.run.Params); text != "" {
 		head += "  " + text
 	}
-	right := took(p.run.StartedAt, p.run.EndedAt, now)
+	right := lasts(p.run.StartedAt, p.run.EndedAt, now)
 	if right == "" {
 		right = string(p.run.State)
 	}
@@ -245,7 +263,7 @@ func (p *progress) picture(u *ui, now time.Time) []string {
 	names = min(names, max(12, width/2-12))
 	for _, t := range shown {
 		l := lookOfTask(t)
-		text := fmt.Sprintf("  %s %-*s %7s", paint(u.colorErr || u.colorOut, l.shade, u.mark(l)), names, middle(cleanLine(taskName(t.Name, t.Index, t.Item)), names), p.time(t, now))
+		text := fmt.Sprintf("  %s %-*s %7s", paint(u.colorErr || u.colorOut, l.shade, u.mark(l)), names, middle(cleanLine(taskName(t.Name, t.Index, t.Item)), names, "…"), p.time(t, now))
 		room := width - names - 14
 		if words := p.words(t, now); words != "" && room > 10 {
 			text += "  " + cutAt(words, room)
@@ -296,9 +314,9 @@ func (p *progress) shown(room int) (list []api.Task, waiting, finished int) {
 
 func (p *progress) time(t api.Task, now time.Time) string {
 	if t.State == api.TaskStateReady || t.State == api.TaskStateWaiting {
-		return took(t.ReadyAt, nil, now)
+		return lasts(t.ReadyAt, nil, now)
 	}
-	return took(t.StartedAt, t.EndedAt, now)
+	return lasts(t.StartedAt, t.EndedAt, now)
 }
 
 func (p *progress) words(t api.Task, now time.Time) string {
@@ -317,7 +335,9 @@ func (p *progress) words(t api.Task, now time.Time) string {
 		}
 		return text
 	case t.State == api.TaskStateWaiting && t.Reason == "backoff" && t.WakeAt.After(now):
-		return "retrying in " + duration(t.WakeAt.Sub(now).Truncate(time.Second))
+		return "retrying in " + duration((t.WakeAt.Sub(now) + time.Second - 1).Truncate(time.Second))
+	case t.State == api.TaskStateReady && (t.ReadyAt == nil || now.Sub(*t.ReadyAt) < patience):
+		return "ready" // it would be strange if an executor had it already
 	case t.State == api.TaskStateSucceeded:
 		return ""
 	default:

@@ -254,6 +254,16 @@ func (c *call) runRef(ctx context.Context, r ref) (client.RunRef, error) {
 	return out, nil
 }
 
+// taskHint says how to name a task, where name/task was taken for a pipeline in a
+// namespace.
+func (r ref) taskHint(err error) error {
+	e, ok := asAPI(err)
+	if ok && e.Code == api.NotFound && r.Namespace != "" && r.Run == "" && r.ID == 0 {
+		return e.WithHint("is %s a task? then: %s@latest/%s", r.Pipeline, r.Namespace, r.Pipeline)
+	}
+	return err
+}
+
 // exact is a reference by number: @latest may name another run a moment later.
 func exact(r client.RunRef, run api.Run) client.RunRef {
 	r.Run = strconv.FormatInt(run.Number, 10)

@@ -269,7 +269,7 @@ func (c *call) watch(ctx context.Context, o watchOptions) error {
 	}
 	run, err := server.Run(ctx, at)
 	if err != nil {
-		return err
+		return r.taskHint(err)
 	}
 	at = exact(at, run)
 	name := c.runName(run.Pipeline, run.Number)

@@ -50,7 +50,7 @@ func (c *call) show(ctx context.Context, o showOptions) error {
 		}
 		p, err := server.Pipeline(ctx, r.Namespace, r.Pipeline)
 		if err != nil {
-			return err
+			return r.taskHint(err)
 		}
 		return c.showPipeline(p, k)
 	}
@@ -60,7 +60,7 @@ func (c *call) show(ctx context.Context, o showOptions) error {
 	}
 	run, err := server.Run(ctx, at)
 	if err != nil {
-		return err
+		return r.taskHint(err)
 	}
 	if err := c.allTasks(ctx, server, exact(at, run), &run); err != nil {
 		return err

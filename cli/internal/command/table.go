@@ -39,7 +39,12 @@ func (u *ui) table(s sheet) error {
 		return u.out(s.tsv())
 	}
 	columns, _ := u.size()
-	return u.out(u.fit(s.fitted(columns, u.format == formatWide, u.colorOut)))
+	for _, row := range s.rows {
+		for i := range row {
+			row[i].human = u.fit(row[i].human)
+		}
+	}
+	return u.out(s.fitted(columns, u.format == formatWide, u.colorOut, u.fit("…")))
 }
 
 func (s *sheet) tsv() string {
@@ -65,11 +70,11 @@ func (s *sheet) tsv() string {
 
 const (
 	gap    = 2
-	minCut = 8
+	minCut = 12
 )
 
 // fitted is the sheet on a terminal: no line is longer than it is wide.
-func (s *sheet) fitted(width int, wide, color bool) string {
+func (s *sheet) fitted(width int, wide, color bool, dots string) string {
 	shown := make([]int, 0, len(s.columns)) // the columns, by index
 	widths := make([]int, len(s.columns))
 	for i, c := range s.columns {
@@ -82,14 +87,18 @@ func (s *sheet) fitted(width int, wide, color bool) string {
 			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(cleanLine(row[i].human)))
 		}
 	}
-	total := func() int {
+	total := func(least bool) int {
 		n := gap * (len(shown) - 1)
 		for _, i := range shown {
-			n += widths[i]
+			if least && s.columns[i].cut {
+				n += min(widths[i], minCut)
+			} else {
+				n += widths[i]
+			}
 		}
 		return n
 	}
-	for !wide && total() > width {
+	for !wide && total(true) > width {
 		worst := -1
 		for at, i := range shown {
 			if s.columns[i].rank > 0 && (worst < 0 || s.columns[i].rank >= s.columns[shown[worst]].rank) {
@@ -102,7 +111,7 @@ func (s *sheet) fitted(width int, wide, color bool) string {
 		shown = append(shown[:worst:worst], shown[worst+1:]...)
 	}
 	for _, i := range shown {
-		if over := total() - width; !wide && over > 0 && s.columns[i].cut {
+		if over := total(false) - width; !wide && over > 0 && s.columns[i].cut {
 			widths[i] = max(minCut, widths[i]-over)
 		}
 	}
@@ -117,7 +126,7 @@ func (s *sheet) fitted(width int, wide, color bool) string {
 	for _, row := range s.rows {
 		r := make(table.Row, 0, len(shown))
 		for _, i := range shown {
-			r = append(r, paint(color, row[i].shade, middle(cleanLine(row[i].human), widths[i])))
+			r = append(r, paint(color, row[i].shade, middle(cleanLine(row[i].human), widths[i], dots)))
 		}
 		w.AppendRow(r)
 	}
@@ -129,14 +138,15 @@ func (s *sheet) fitted(width int, wide, color bool) string {
 }
 
 // middle shortens a text in its middle.
-func middle(s string, width int) string {
-	if text.StringWidthWithoutEscSequences(s) <= width || width < 3 {
+func middle(s string, width int, dots string) string {
+	room := width - len([]rune(dots))
+	if text.StringWidthWithoutEscSequences(s) <= width || room < 2 {
 		return s
 	}
 	r := []rune(s)
-	head, tail := (width-1)/2+(width-1)%2, (width-1)/2
+	head, tail := min((room+1)/2, len(r)), min(room/2, len(r))
 	for head+tail > 0 {
-		short := string(r[:min(head, len(r))]) + "…" + string(r[max(len(r)-tail, 0):])
+		short := string(r[:head]) + dots + string(r[len(r)-tail:])
 		if text.StringWidthWithoutEscSequences(short) <= width {
 			return short
 		}
@@ -146,5 +156,5 @@ func middle(s string, width int) string {
 			tail--
 		}
 	}
-	return "…"
+	return dots
 }

@@ -14,6 +14,8 @@ func duration(d time.Duration) string {
 		d = 0
 	}
 	switch {
+	case d == 0:
+		return "0s"
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
 	case d < 10*time.Second && d%time.Second >= 100*time.Millisecond:
