@@ -3,10 +3,13 @@ package executor_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +22,26 @@ func TestMain(m *testing.M) {
 	if status, done := executor.Child(); done {
 		os.Exit(status)
 	}
+	if url := os.Getenv("SYN_TEST_EXECUTOR"); url != "" {
+		os.Exit(asProcess(url))
+	}
 	os.Exit(m.Run())
+}
+
+// asProcess is an executor in a process of its own, to be killed.
+func asProcess(url string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg := executor.Config{
+		DatabaseURL: url, Slots: 4, WorkDir: os.Getenv("SYN_TEST_DIR"), TaskPath: os.Getenv("PATH"), Grace: 100 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	brisk(&cfg)
+	if err := executor.Run(ctx, cfg); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // A fleet member under test.
