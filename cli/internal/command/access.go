@@ -89,10 +89,9 @@ func (c *call) login(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	name := cmp.Or(o.Name, contextName(conf, u))
-	context := conf.Contexts[name]
-	context.URL = address
-	context.Namespace = cmp.Or(c.Namespace, context.Namespace)
-	conf.Contexts[name] = context
+	known := conf.Contexts[name]
+	known.URL, known.Namespace = address, cmp.Or(c.Namespace, known.Namespace)
+	conf.Contexts[name] = known
 	conf.Current = name
 	creds, err := c.home.credentials()
 	if err != nil {

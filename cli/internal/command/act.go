@@ -106,6 +106,10 @@ func (c *call) eachPipeline(names []string, done string, do func(ns, name string
 		}
 		refs[i] = r
 	}
+	k, err := c.clock()
+	if err != nil {
+		return err
+	}
 	var list []api.Pipeline
 	var failed []error
 	for _, r := range refs {
@@ -117,17 +121,10 @@ func (c *call) eachPipeline(names []string, done string, do func(ns, name string
 		list = append(list, p)
 		if !c.ui.machine() {
 			text := fmt.Sprintf("%s %s %s", c.ui.paintOut(green, "✓"), cleanLine(c.name(p.Namespace, p.Name)), done)
-			if p.Paused != nil && p.Paused.Until != nil {
-				k, err := c.clock()
-				if err != nil {
-					return err
-				}
+			switch {
+			case p.Paused != nil && p.Paused.Until != nil:
 				text += " until " + c.stamp(k, *p.Paused.Until)
-			} else if p.Paused == nil && p.NextTick != nil {
-				k, err := c.clock()
-				if err != nil {
-					return err
-				}
+			case p.Paused == nil && p.NextTick != nil:
 				text += ", next tick " + c.stamp(k, *p.NextTick)
 			}
 			if err := c.ui.outf("%s\n", text); err != nil {

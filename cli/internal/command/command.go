@@ -4,7 +4,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"io"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -185,8 +184,6 @@ func (w stdoutWriter) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
-var _ io.Writer = stdoutWriter{}
 
 func (u *ui) closed() bool {
 	u.mu.Lock()

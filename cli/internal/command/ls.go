@@ -93,8 +93,14 @@ func (c *call) ls(ctx context.Context, o lsOptions) error {
 
 func (c *call) pipelineSheet(list []api.Pipeline, k clock) sheet {
 	s := sheet{columns: []column{
-		{name: "name"}, {name: "last run", rank: 0}, {name: "ended", rank: 3}, {name: "next tick", rank: 1}, {name: "schedule", rank: 2, cut: true},
-		{name: "owner", wide: true}, {name: "source", wide: true}, {name: "rev", wide: true},
+		{name: "name"},
+		{name: "last run", rank: 0},
+		{name: "ended", rank: 3},
+		{name: "next tick", rank: 1},
+		{name: "schedule", rank: 2, cut: true},
+		{name: "owner", wide: true},
+		{name: "source", wide: true},
+		{name: "rev", wide: true},
 	}}
 	for _, p := range list {
 		last := cell{human: c.ui.mark(lookNever) + " never", program: "never"}
@@ -308,8 +314,15 @@ func (c *call) runs(ctx context.Context, o runsOptions) error {
 
 func (c *call) runSheet(list []api.Run, k clock) sheet {
 	s := sheet{columns: []column{
-		{name: "run"}, {name: "state"}, {name: "created", rank: 1}, {name: "took", rank: 2}, {name: "trigger", rank: 3}, {name: "params", rank: 4, cut: true},
-		{name: "scheduled", wide: true}, {name: "by", wide: true}, {name: "rev", wide: true},
+		{name: "run"},
+		{name: "state"},
+		{name: "created", rank: 1},
+		{name: "took", rank: 2},
+		{name: "trigger", rank: 3},
+		{name: "params", rank: 4, cut: true},
+		{name: "scheduled", wide: true},
+		{name: "by", wide: true},
+		{name: "rev", wide: true},
 	}}
 	for _, r := range list {
 		l := lookOfRun(r.State, r.Reason)

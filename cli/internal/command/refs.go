@@ -270,17 +270,6 @@ func exact(r client.RunRef, run api.Run) client.RunRef {
 	return r
 }
 
-// logRef finds the attempt that a reference with a task names.
-func (c *call) logRef(ctx context.Context, server *client.Client, run client.RunRef, r ref) (client.LogRef, error) {
-	out := client.LogRef{RunRef: run, Task: r.Task, Attempt: r.Attempt}
-	if r.Item == "" {
-		return out, nil
-	}
-	index, err := c.itemIndex(ctx, server, run, r)
-	out.Index = &index
-	return out, err
-}
-
 // itemIndex is the place of an item that is named by its index or its label.
 func (c *call) itemIndex(ctx context.Context, server *client.Client, run client.RunRef, r ref) (int, error) {
 	if isDigits(r.Item) && len(r.Item) < 6 {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -101,9 +100,6 @@ func (c *call) start(ctx context.Context, o runOptions) error {
 		if c.StderrTTY {
 			c.ui.note("for %s = %s", k.date(req.At), instant(req.At))
 		}
-	}
-	if req.At.IsZero() {
-		req.At = time.Time{}
 	}
 	server, err := c.server()
 	if err != nil {
