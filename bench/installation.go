@@ -22,6 +22,7 @@ import (
 
 // An installation is one migrated database of Synthesizer.
 type installation struct {
+	name string // of the database
 	url  string
 	pool *pgxpool.Pool
 	log  *slog.Logger
@@ -40,7 +41,7 @@ func (b *bench) install(ctx context.Context, name string) (*installation, error)
 	if err != nil {
 		return nil, err
 	}
-	return &installation{url: url, pool: pool, log: b.logger()}, nil
+	return &installation{name: name, url: url, pool: pool, log: b.logger()}, nil
 }
 
 func (i *installation) close() { i.pool.Close() }

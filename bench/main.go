@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ type bench struct {
 	out    io.Writer
 	pg     *postgres
 	dir    string // of this run: data, binaries, logs
+	built  bool   // the programs are in dir
 	report *report
 }
 
@@ -131,6 +133,8 @@ func (b *bench) measure(ctx context.Context) error {
 		run   func(context.Context) error
 	}{
 		{"throughput", []string{"P1", "P2", "P3"}, b.throughput},
+		{"start lag", []string{"P7"}, b.lag},
+		{"the services as programs", []string{"P4", "P9", "P14", "P15"}, b.programs},
 	} {
 		if !b.wants(g.rows...) {
 			continue
@@ -146,6 +150,76 @@ func (b *bench) measure(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// programs measures what needs real processes of the services.
+func (b *bench) programs(ctx context.Context) (err error) {
+	if err := b.build(ctx); err != nil {
+		return err
+	}
+	if err := b.makePipe(); err != nil {
+		return err
+	}
+	in, err := b.install(ctx, "programs")
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	n := b.pipelines
+	if b.short {
+		n = 200
+	}
+	// Nothing of these is due while the bench runs.
+	if err := in.register(ctx, "idle", named("idle", n, oneTask(`"0 0 1 1 *"`))); err != nil {
+		return err
+	}
+	mine := []string{chained("chain", links), touching("touch", b.pipe()), oneTask(`"0 0 1 1 *"`)("only")}
+	if err := in.register(ctx, "mine", mine); err != nil {
+		return err
+	}
+	if err := in.settle(ctx); err != nil {
+		return err
+	}
+	if b.wants("P15") {
+		if err := b.readiness(ctx, in); err != nil {
+			return fmt.Errorf("readiness: %w", err)
+		}
+	}
+	if b.wants("P14") {
+		if err := b.idle(ctx, in); err != nil {
+			return fmt.Errorf("idle: %w", err)
+		}
+	}
+	if !b.wants("P4", "P9") {
+		return nil
+	}
+	f, err := b.startFleet(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer func() { err = joined(err, f.stop()) }()
+	if b.wants("P9") {
+		if err := b.trigger(ctx, in, f); err != nil {
+			return fmt.Errorf("trigger: %w", err)
+		}
+	}
+	if b.wants("P4") {
+		if err := b.chain(ctx, in, f); err != nil {
+			return fmt.Errorf("chain: %w", err)
+		}
+	}
+	return b.invariants(ctx, in)
+}
+
+// joined is both errors, or the one that there is.
+func joined(err, other error) error {
+	if err == nil || other == nil {
+		if err == nil {
+			return other
+		}
+		return err
+	}
+	return errors.Join(err, other)
 }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }

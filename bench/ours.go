@@ -99,16 +99,23 @@ func (o *ours) check(ctx context.Context) error {
 		return err
 	}
 	runs := o.pipelines
-	if err := o.in.complete(ctx, o.before, runs, o.rows, o.attempts); err != nil {
+	if err := o.in.complete(ctx, o.before, expected{runs: runs, ticks: runs, rows: o.rows, attempts: o.attempts}); err != nil {
 		return err
 	}
 	return o.ran.exactly(runs * o.attempts)
 }
 
+// expected is how much there must be of everything.
+type expected struct {
+	runs, ticks    int
+	rows, attempts int // of each run
+}
+
 // complete checks the runs after one: that there are as many as ticks, that each
 // has all its tasks, that all succeeded in one attempt each, and that nothing
 // started before what it needs had ended.
-func (i *installation) complete(ctx context.Context, after int64, runs, rows, attempts int) error {
+func (i *installation) complete(ctx context.Context, after int64, x expected) error {
+	runs, rows, attempts := x.runs, x.rows, x.attempts
 	for _, c := range []struct {
 		what string
 		want int
@@ -116,7 +123,7 @@ func (i *installation) complete(ctx context.Context, after int64, runs, rows, at
 	}{
 		{"runs that succeeded", runs, `SELECT count(*) FROM run WHERE id > $1 AND state = 'succeeded'`},
 		{"runs", runs, `SELECT count(*) FROM run WHERE id > $1`},
-		{"ticks with a run of their own", runs, `SELECT count(DISTINCT run_id) FROM tick WHERE run_id > $1 AND state = 'run'`},
+		{"ticks with a run of their own", x.ticks, `SELECT count(DISTINCT run_id) FROM tick WHERE run_id > $1 AND state = 'run'`},
 		{"tasks that succeeded", runs * rows, `SELECT count(*) FROM task WHERE run_id > $1 AND state = 'succeeded'`},
 		{"tasks", runs * rows, `SELECT count(*) FROM task WHERE run_id > $1`},
 		{"attempts that succeeded", runs * attempts, `SELECT count(*) FROM attempt WHERE run_id > $1 AND state = 'succeeded'`},

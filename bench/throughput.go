@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -58,7 +57,7 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, services.stop()) }()
+	defer func() { err = joined(err, services.stop()) }()
 	contenders = append(contenders,
 		&ours{in: in, shape: "fan", pipelines: fans, attempts: width + 2, rows: width + 3, period: b.period(), ran: services.ran},
 		&ours{in: in, shape: "one", pipelines: ones, attempts: 1, rows: 1, period: b.period(), ran: services.ran})
