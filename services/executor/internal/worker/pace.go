@@ -21,7 +21,7 @@ type pace struct {
 const (
 	firstPause = time.Millisecond
 	busyPause  = 250 * time.Millisecond
-	idlePause  = 2 * time.Second
+	idlePause  = 2500 * time.Millisecond
 	idleAfter  = 10 * time.Second
 	// markAfter is how long an attempt runs before its start is stored by
 	// itself; shorter ones carry it along with their end.
