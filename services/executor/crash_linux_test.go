@@ -200,8 +200,8 @@ func TestSavedResultsAreReported(t *testing.T) {
 	w := exectest.New(t, `
 name: p
 tasks:
-  a: {run: 'sleep 0.3; echo hello; echo n=7 >> "$SYN_OUTPUT"', outputs: {n: {type: integer}}, lost: 0}
-  b: {run: 'sleep 0.3; exit 4'}
+  a: {run: 'sleep 2; echo hello; echo n=7 >> "$SYN_OUTPUT"', outputs: {n: {type: integer}}, lost: 0}
+  b: {run: 'sleep 2; exit 4'}
 `)
 	run := w.Run("p")
 	w.Release(run, "p", "a", "b")

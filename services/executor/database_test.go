@@ -22,7 +22,7 @@ func brisk(c *executor.Config) { c.Lease, c.Renew = 3*time.Second, 500*time.Mill
 // sees what the first did.
 func TestAnEndWaitsForAStopRequest(t *testing.T) {
 	t.Parallel()
-	w := exectest.New(t, "name: p\ntasks:\n  a: {run: sleep 0.5}\n")
+	w := exectest.New(t, "name: p\ntasks:\n  a: {run: sleep 1}\n")
 	run := w.Run("p")
 	w.Release(run, "p", "a")
 	start(t, w, nil)
