@@ -37,6 +37,7 @@ type options struct {
 	pipelines int
 	results   string
 	explain   time.Duration
+	statement bool
 	profile   string
 	keep      bool
 	verbose   bool
@@ -57,6 +58,7 @@ func main() {
 	flag.IntVar(&o.pipelines, "pipelines", 10_000, "pipelines registered for P2, P7 and P14")
 	flag.StringVar(&o.results, "results", "results", "directory of the results; empty keeps none")
 	flag.DurationVar(&o.explain, "explain", 0, "log plans of statements that take longer, and keep the server's log")
+	flag.BoolVar(&o.statement, "statements", false, "tell which statements of P1 and P2 took the server's time (needs pg_stat_statements, and costs a little)")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a profile of this process, which holds scheduler and executor in P1, P2 and P7")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory of the run: server log, logs of services")
 	flag.BoolVar(&o.verbose, "v", false, "show what services log")
@@ -100,7 +102,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := os.Chmod(b.dir, 0o711); err != nil {
 		return err
 	}
-	if b.pg, err = startPostgres(ctx, b.dir+"/postgres", o.explain); err != nil {
+	if b.pg, err = startPostgres(ctx, b.dir+"/postgres", o); err != nil {
 		return err
 	}
 	defer b.pg.stop()

@@ -16,6 +16,7 @@ const poll = 10 * time.Millisecond
 // at once, and is over when every run has ended: planning, admitting, releasing,
 // claiming, ending and finishing are in its time.
 type ours struct {
+	bench     *bench
 	in        *installation
 	shape     string // prefix of the names
 	pipelines int
@@ -51,6 +52,9 @@ func (o *ours) prepare(ctx context.Context) (err error) {
 }
 
 func (o *ours) run(ctx context.Context) error {
+	if err := o.bench.countStatements(ctx, o.in); err != nil {
+		return err
+	}
 	if err := o.in.fire(ctx, o.shape, o.used); err != nil {
 		return err
 	}
@@ -95,6 +99,9 @@ SELECT NOT EXISTS (SELECT FROM schedule WHERE ended_at IS NULL AND next_at <= st
 }
 
 func (o *ours) check(ctx context.Context) error {
+	if err := o.bench.tellStatements(ctx, o.in, o.shape, o.tasks()); err != nil {
+		return err
+	}
 	if err := o.in.park(ctx, o.shape); err != nil {
 		return err
 	}

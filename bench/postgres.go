@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -34,11 +33,15 @@ type postgres struct {
 	admin  *pgx.Conn
 }
 
-// startPostgres starts a fresh server in dir. explain, if not zero, makes it log
-// the plans of statements that took longer.
-func startPostgres(ctx context.Context, dir string, explain time.Duration) (*postgres, error) {
+// startPostgres starts a fresh server in dir, which looks at itself as closely as
+// the options ask.
+func startPostgres(ctx context.Context, dir string, o options) (*postgres, error) {
 	s := maps.Clone(settings)
-	if explain > 0 {
+	if o.statement {
+		s["shared_preload_libraries"] = "pg_stat_statements"
+		s["pg_stat_statements.track_utility"] = "off"
+	}
+	if explain := o.explain; explain > 0 {
 		s["session_preload_libraries"] = "auto_explain"
 		s["auto_explain.log_min_duration"] = strconv.FormatInt(explain.Milliseconds(), 10)
 		s["auto_explain.log_analyze"] = "on"

@@ -59,8 +59,8 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 	}
 	defer func() { err = joined(err, services.stop()) }()
 	contenders = append(contenders,
-		&ours{in: in, shape: "fan", pipelines: fans, attempts: width + 2, rows: width + 3, period: b.period(), ran: services.ran},
-		&ours{in: in, shape: "one", pipelines: ones, attempts: 1, rows: 1, period: b.period(), ran: services.ran})
+		&ours{bench: b, in: in, shape: "fan", pipelines: fans, attempts: width + 2, rows: width + 3, period: b.period(), ran: services.ran},
+		&ours{bench: b, in: in, shape: "one", pipelines: ones, attempts: 1, rows: 1, period: b.period(), ran: services.ran})
 
 	rounds, noisy, err := b.takeTurns(ctx, contenders)
 	if err != nil {
