@@ -509,7 +509,7 @@ func Log(v LogView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 46, "<div class=\"logbox\" tabindex=\"0\" role=\"region\" aria-label=\"Log\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 46, "<div class=\"logbox\" tabindex=\"0\" role=\"region\" aria-label=\"Lines of the log\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -113,6 +113,7 @@ type PipelineList struct {
 	Clear    string // the list without its filter
 	More     string // address of the next page
 	Zone     string
+	Live     string // its stream
 }
 
 // A PipelineRow is one line of the list.
@@ -204,6 +205,7 @@ type RunTable struct {
 	Hint  string // the command that fills it
 	More  string
 	Zone  string
+	Live  string // its stream, if it is not the page's
 }
 
 // A RunRow is one run in a list.

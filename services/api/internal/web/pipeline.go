@@ -121,12 +121,12 @@ func wallText(t time.Time) string {
 // pipelineFrame reads what all tabs of a pipeline's page have.
 func (s *Server) pipelineFrame(c echo.Context, tab string, filters ...string) (PipelinePage, error) {
 	page := PipelinePage{Tab: tab}
-	if err := known(c, filters...); err != nil {
-		return page, err
-	}
 	ctx, who, name := c.Request().Context(), actor(c), pipelineRef(c)
 	p, err := s.app.Pipeline(ctx, who, name)
 	if err != nil {
+		return page, err
+	}
+	if err := known(c, filters...); err != nil {
 		return page, err
 	}
 	head, err := s.app.PageHead(ctx, who)
@@ -342,7 +342,7 @@ func (s *Server) runsPage(c echo.Context) (RunsPage, error) {
 	}
 	p.JSON = "/api/v1/runs" + query("state", state)
 	p.Live = "/events" + query("page", "runs", "state", state, "since", since, "after", after)
-	p.Runs = RunTable{Whose: true, Zone: p.zone(), Empty: "Nothing has run yet. Runs of all pipelines appear here.", Hint: "synctl run NAME --watch"}
+	p.Runs = RunTable{Whose: true, Live: p.Live, Zone: p.zone(), Empty: "Nothing has run yet. Runs of all pipelines appear here.", Hint: "synctl run NAME --watch"}
 	if state != "" || since != "" || after != "" {
 		p.Runs.Empty, p.Runs.Hint = "No runs like that.", ""
 	}

@@ -50,6 +50,7 @@ func (s *Server) pipelinesPage(c echo.Context) (PipelinesPage, error) {
 		page.States = append(page.States, Option{Value: v, Label: label, Chosen: state == v})
 	}
 	page.List, err = s.pipelineList(c, page.Base, q, state, after)
+	page.List.Live = page.Live
 	return page, err
 }
 

@@ -113,7 +113,7 @@ func (s *Server) brokenPage() ([]byte, error) {
 func (s *Server) WriteError(c echo.Context, err error) {
 	e := explain(err)
 	id := c.Response().Header().Get(echo.HeaderXRequestID)
-	if e.Code == api.Internal || e.Code == api.Unavailable {
+	if (e.Code == api.Internal || e.Code == api.Unavailable) && c.Request().Context().Err() == nil { // else nobody waits for the answer
 		s.log.ErrorContext(c.Request().Context(), "request failed", "request_id", id, "method", c.Request().Method, "route", c.Path(), "err", e.Message, "cause", e.Cause)
 	}
 	if c.Response().Committed {

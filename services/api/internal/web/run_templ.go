@@ -1534,7 +1534,7 @@ func RunLog(l LogTail) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 134, "\">full log</a></h2><div class=\"logbox tail\" tabindex=\"0\" role=\"region\" aria-label=\"Log\" data-follow><ol id=\"log\" class=\"log\" hx-ignore>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 134, "\">full log</a></h2><div class=\"logbox tail\" tabindex=\"0\" role=\"region\" aria-label=\"Lines of the log\" data-follow><ol id=\"log\" class=\"log\" hx-ignore>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -21,50 +21,60 @@ import (
 
 // world is the whole service on a database of its own, whose rows the test writes.
 type world struct {
-	t     *testing.T
-	url   string
-	token string // an admin's
-	conn  *pgx.Conn
-	now   time.Time
-	stop  func() error
+	t        *testing.T
+	database string
+	url      string
+	token    string // an admin's
+	conn     *pgx.Conn
+	now      time.Time
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	database := dbtest.URL(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, url: "http://" + l.Addr().String()}
-	tokens, done := make(chan string, 1), make(chan error, 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		done <- service.Run(ctx, service.Config{
-			DatabaseURL: database, Listener: l, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-			FirstToken: func(secret string) { tokens <- secret },
-		})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run = %v", err)
-		}
-	})
-	select {
-	case w.token = <-tokens:
-	case err := <-done:
-		done <- err
-		t.Fatalf("Run ended: %v", err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("no first token after 30 s")
-	}
-	if w.conn, err = pgx.Connect(t.Context(), database); err != nil {
+	w := &world{t: t, database: dbtest.URL(t)}
+	w.url = w.start()
+	var err error
+	if w.conn, err = pgx.Connect(t.Context(), w.database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.conn.Close(context.Background()) })
 	w.one(&w.now, "SELECT date_trunc('second', now())")
 	return w
+}
+
+// start runs the service on the world's database, and gives its address.
+func (w *world) start() string {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tokens, done := make(chan string, 1), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		done <- service.Run(ctx, service.Config{
+			DatabaseURL: w.database, Listener: l, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+			FirstToken: func(secret string) { tokens <- secret },
+		})
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("Run = %v", err)
+		}
+	})
+	if w.token != "" {
+		return "http://" + l.Addr().String()
+	}
+	select {
+	case w.token = <-tokens:
+	case err := <-done:
+		done <- err
+		w.t.Fatalf("Run ended: %v", err)
+	case <-time.After(30 * time.Second):
+		w.t.Fatal("no first token after 30 s")
+	}
+	return "http://" + l.Addr().String()
 }
 
 func (w *world) exec(sql string, args ...any) {
