@@ -113,6 +113,9 @@ func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []
 	kept := make(chan error, 1)
 	parts.Go(func() { kept <- m.lease.Keep(working) })
 	left = e.recover(working, m.lease, left)
+	if home != nil {
+		parts.Go(func() { e.sweepAgain(working, m.lease) })
+	}
 	e.now.Store(m)
 	defer e.now.Store(nil)
 	claimer := make(chan struct{})
@@ -166,6 +169,21 @@ func (e *executor) home(ctx context.Context) (*process.Home, []worker.Saved, err
 	if err != nil {
 		return nil, nil, err
 	}
+	saved, err := e.sweep(ctx)
+	if err != nil {
+		// What cannot be killed may run beside its next attempt: nothing is
+		// claimed on this host.
+		return nil, nil, errors.Join(err, home.Close())
+	}
+	if path, why := home.Cgroup(); path == "" {
+		e.cfg.Log.Info("no cgroups: process trees are found by session and environment", "why", why)
+	}
+	return home, saved, nil
+}
+
+// sweep kills and removes what dead executors left on this host, and returns
+// the results that they saved.
+func (e *executor) sweep(ctx context.Context) ([]worker.Saved, error) {
 	var saved []worker.Saved
 	swept, err := process.SweepLeftovers(ctx, e.cfg.WorkDir, func(name string, content []byte) {
 		s, err := worker.ReadSaved(content)
@@ -175,18 +193,31 @@ func (e *executor) home(ctx context.Context) (*process.Home, []worker.Saved, err
 		}
 		saved = append(saved, s)
 	})
-	if err != nil {
-		// What cannot be killed may run beside its next attempt: nothing is
-		// claimed on this host.
-		return nil, nil, errors.Join(err, home.Close())
-	}
 	if len(swept.Homes) > 0 {
 		e.cfg.Log.Warn("swept what dead executors left", "executors", len(swept.Homes), "attempts", swept.Attempts, "results", len(saved))
 	}
-	if path, why := home.Cgroup(); path == "" {
-		e.cfg.Log.Info("no cgroups: process trees are found by session and environment", "why", why)
+	return saved, err
+}
+
+// sweepAgain sweeps for as long as the lease holds: an executor that died just
+// before this one started may still have a guard that kills its tasks, and
+// others on this host die later. Soon at first, because saved results are worth
+// something only while the lease of the dead lasts.
+func (e *executor) sweepAgain(ctx context.Context, l *lease.Lease) {
+	for pause := e.cfg.Renew / 20; ; pause = min(2*pause, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.Lost():
+			return
+		case <-time.After(pause):
+		}
+		saved, err := e.sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("sweep what dead executors left", "err", err)
+		}
+		e.recover(ctx, l, saved)
 	}
-	return home, saved, nil
 }
 
 // recover reports saved results before anything is claimed, and returns those
@@ -195,6 +226,8 @@ func (e *executor) recover(ctx context.Context, l *lease.Lease, saved []worker.S
 	for {
 		n, err := worker.Recover(ctx, e.control, e.revisions, saved)
 		switch {
+		case ctx.Err() != nil:
+			return saved
 		case err == nil:
 			if n > 0 {
 				e.metrics.recovered.Add(float64(n))
