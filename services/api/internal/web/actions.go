@@ -34,7 +34,7 @@ func (s *Server) confirmCancel(c echo.Context) (ConfirmPage, error) {
 	page.Heading, page.Button, page.Danger = page.Title+"?", "Cancel the run", true
 	page.Action, page.Back = ref.Run(got.Run.Number, "cancel"), ref.Run(got.Run.Number)
 	page.Reason, page.May = "Reason", may(who, api.RoleOperator, ref.Namespace)
-	page.Command = fmt.Sprintf("synctl cancel '%s#%d'", ref.Command(), got.Run.Number)
+	page.Command = fmt.Sprintf("synctl cancel %s#%d", ref.Command(), got.Run.Number)
 	if got.Run.EndedAt != nil {
 		page.Sentence = []string{"The run has ended: " + runLook(got.Run.State, got.Run.Reason).Word + ". There is nothing left to cancel."}
 		page.Button = ""

@@ -89,7 +89,7 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 	page.Head = attemptHead(page.Base, ref, got, at, number)
 	page.Title, page.Symbol = fmt.Sprintf("%s · %s #%d", page.Task, ref, got.Run.Number), page.Head.Look.Symbol
 	page.JSON = fmt.Sprintf("/api/v1/runs/%s/%d/tasks%s", strings.TrimPrefix(ref.URL(), "/p/"), got.Run.Number, query("task", got.Task.Name))
-	page.Command = fmt.Sprintf("synctl logs '%s#%d' --task %s", ref.Command(), got.Run.Number, got.Task.Name)
+	page.Command = "synctl logs " + shellWord(fmt.Sprintf("%s#%d/%s:%d", ref.Command(), got.Run.Number, page.Task, number))
 	page.Script = tidy(strings.TrimRight(got.Script+got.Command, "\n"))
 	page.Outputs = valueFacts(got.Task.Outputs)
 	here := attemptURL(ref, got.Run.Number, got.Task, number)

@@ -326,6 +326,9 @@ func TestKeyboard(t *testing.T) {
 	b.open("/p/default/nightly_etl/6")
 	for range 25 {
 		b.keys("\t")
+		if eval[bool](b, "document.activeElement == document.body") {
+			continue // round once
+		}
 		if got := eval[string](b, `getComputedStyle(document.activeElement).outlineStyle + " " + getComputedStyle(document.activeElement).outlineWidth`); got != "solid 2px" {
 			t.Errorf("focus on %s is shown as %s, want a line of 2 px", eval[string](b, `document.activeElement.outerHTML.slice(0, 120)`), got)
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func axis(from, to time.Time, zone *time.Location) (span, []AxisMark) {
 }
 
 // gantt turns the tasks of a run into rows of one table: names and bars share them.
-func gantt(b Base, ref Ref, got app.RunPage, task string) Gantt {
+func gantt(b Base, ref Ref, got app.RunPage, task string, page int) Gantt {
 	run := got.Run
 	out := Gantt{Zone: b.zone(), Live: run.EndedAt == nil}
 	if len(run.Tasks) == 0 {
@@ -79,7 +80,21 @@ func gantt(b Base, ref Ref, got app.RunPage, task string) Gantt {
 	out.Axis = marks
 	g := ganttRows{b: b, ref: ref, run: run, span: s, to: to, waits: got.Waits}
 	ended := 0
-	for i, t := range run.Tasks {
+	for _, t := range run.Tasks {
+		if t.EndedAt != nil {
+			ended++
+		}
+	}
+	out.Total = fmt.Sprintf("%d of %s ended", ended, plural(len(run.Tasks), "task"))
+	shown, pages := taskRows(run.Tasks, page)
+	if pages > 1 {
+		for n := range pages {
+			out.Pages = append(out.Pages, Option{Value: ref.Run(run.Number) + query("rows", strconv.Itoa(n+1)), Label: fmt.Sprintf("%d–%d", n*rowsPage+1, min((n+1)*rowsPage, len(run.Tasks))), Chosen: n+1 == page})
+		}
+		out.Worst = page == 0
+	}
+	for _, i := range shown {
+		t := run.Tasks[i]
 		row := g.row(t, fmt.Sprintf("t%d", i), got.Due[t.Name])
 		for k, item := range got.Items[t.Name] {
 			row.Items = append(row.Items, g.row(item, fmt.Sprintf("t%d-%d", i, k), time.Time{}))
@@ -92,13 +107,45 @@ func gantt(b Base, ref Ref, got app.RunPage, task string) Gantt {
 				row.More, row.MoreText = ref.Run(run.Number)+query("task", t.Name, "after", got.NextItems), "more items"
 			}
 		}
-		if t.EndedAt != nil {
-			ended++
-		}
 		out.Rows = append(out.Rows, row)
 	}
-	out.Total = fmt.Sprintf("%d of %s ended", ended, plural(len(run.Tasks), "task"))
 	return out
+}
+
+// rowsPage is how many tasks the page of a run shows.
+const rowsPage = 60
+
+// taskRows chooses the tasks to be shown: a page of them, or without one those
+// that failed, those at work and those to come before those that are done. They
+// stay in their order.
+func taskRows(tasks []api.Task, page int) (shown []int, pages int) {
+	pages = (len(tasks) + rowsPage - 1) / rowsPage
+	var order []int
+	for i := range tasks {
+		order = append(order, i)
+	}
+	if pages <= 1 {
+		return order, pages
+	}
+	if page > 0 {
+		page = min(page, pages)
+		return order[(page-1)*rowsPage : min(page*rowsPage, len(tasks))], pages
+	}
+	rank := func(t api.Task) int {
+		switch {
+		case t.State == api.TaskStateFailed:
+			return 0
+		case t.State == api.TaskStateRunning:
+			return 1
+		case t.EndedAt == nil:
+			return 2
+		}
+		return 3
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return rank(tasks[a]) - rank(tasks[b]) })
+	order = order[:rowsPage]
+	slices.Sort(order)
+	return order, pages
 }
 
 type ganttRows struct {

@@ -619,7 +619,7 @@ func (s *Server) placeOf(c echo.Context) (place, error) {
 		filter("state", "after")
 	case "run":
 		path("/p/:ns/:name/:no", "ns", "name", "no")
-		filter("task", "after")
+		filter("task", "after", "rows")
 	case "attempt":
 		path("/p/:ns/:name/:no/:task/:attempt", "ns", "name", "no", "task", "attempt")
 		if item := q.Get("item"); item != "" {

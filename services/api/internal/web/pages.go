@@ -325,6 +325,8 @@ type Gantt struct {
 	Zone  string
 	Empty string
 	Total string
+	Pages []Option // of many tasks; Value is the address
+	Worst bool     // of many tasks it shows those that matter first
 	Live  bool
 }
 

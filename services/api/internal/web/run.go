@@ -43,31 +43,38 @@ func runRegions(p RunPage) regions {
 
 func (s *Server) runPage(c echo.Context, ref app.RunRef) (RunPage, error) {
 	var page RunPage
-	if err := known(c, "task", "after"); err != nil {
+	if err := known(c, "task", "after", "rows"); err != nil {
 		return page, err
 	}
-	task := c.QueryParam("task")
+	task, rows := c.QueryParam("task"), 0
+	if v := c.QueryParam("rows"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return page, api.Errorf(api.Malformed, "rows is the number of a page of tasks, found %q", tidy(cut(v, 40)))
+		}
+		rows = n
+	}
 	got, err := s.app.RunPage(c.Request().Context(), actor(c), ref, task, c.QueryParam("after"))
 	if err != nil {
 		return page, err
 	}
 	page.Base = s.base(c, got.Head, "", "pipelines")
-	if err := s.fillRun(c, &page, got, task); err != nil {
+	if err := s.fillRun(c, &page, got, task, rows); err != nil {
 		return page, err
 	}
 	return page, nil
 }
 
 // fillRun turns a run into its page.
-func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task string) error {
+func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task string, rows int) error {
 	run, who := got.Run, actor(c)
 	ref := refOf(run.Pipeline, got.Head.Namespaces)
 	look := runLook(run.State, run.Reason)
 	page.Ref, page.Title, page.Symbol = ref, fmt.Sprintf("%s #%d", ref, run.Number), look.Symbol
 	page.JSON = fmt.Sprintf("/api/v1/runs/%s/%d", strings.TrimPrefix(ref.URL(), "/p/"), run.Number)
-	page.Command = fmt.Sprintf("synctl show '%s#%d'", ref.Command(), run.Number)
+	page.Command = fmt.Sprintf("synctl show %s#%d", ref.Command(), run.Number)
 	page.Head = runHead(page.Base, who, got)
-	page.Tasks = gantt(page.Base, ref, got, task)
+	page.Tasks = gantt(page.Base, ref, got, task, rows)
 	page.Details = runDetails(page.Base, got.Run)
 	var err error
 	if page.Problem, err = s.problem(c, page.Base, ref, got); err != nil {
@@ -77,7 +84,7 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 		page.Log, err = s.logTail(c, page.Base, ref, got)
 	}
 	page.Live = "/events" + query("page", "run", "ns", ref.Namespace, "name", ref.Name, "no", strconv.FormatInt(run.Number, 10), "task", task,
-		"after", c.QueryParam("after"), "at", page.Log.Key)
+		"after", c.QueryParam("after"), "rows", c.QueryParam("rows"), "at", page.Log.Key)
 	return err
 }
 
@@ -246,9 +253,8 @@ func (s *Server) failure(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 		p.Facts = append(p.Facts, a.EndedAt.In(b.Zone).Format("15:04:05"))
 	}
 	p.Facts = append(p.Facts, tidy(cut(a.Executor, 60)))
-	cmd := fmt.Sprintf("%s#%d", ref.Command(), run)
 	p.Commands = []string{
-		fmt.Sprintf("synctl logs '%s' --task %s", cmd, t.Name),
+		"synctl logs " + shellWord(fmt.Sprintf("%s#%d/%s", ref.Command(), run, name)),
 		fmt.Sprintf("synctl run %s%s --watch", ref.Command(), paramFlags(got.Run.Params)),
 	}
 	p.LogURL = attemptURL(ref, run, *t, a.Number)
@@ -275,7 +281,7 @@ func paramFlags(v api.Values) string {
 }
 
 func shellWord(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=./:,@%+") == "" {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=./:,@%+#") == "" && s[0] != '#' {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

@@ -152,3 +152,38 @@ func TestAxis(t *testing.T) {
 		t.Errorf("axis of 6 m 12 s: %v", marks)
 	}
 }
+
+func TestManyTasksShowWhatMattersFirst(t *testing.T) {
+	t.Parallel()
+	end := time.Now()
+	tasks := make([]api.Task, 200)
+	for i := range tasks {
+		tasks[i] = api.Task{State: api.TaskStateSucceeded, EndedAt: &end}
+	}
+	tasks[150].State = api.TaskStateFailed
+	tasks[199] = api.Task{State: api.TaskStateRunning}
+	shown, pages := taskRows(tasks, 0)
+	if pages != 4 || len(shown) != rowsPage || !slices.IsSorted(shown) || !slices.Contains(shown, 150) || !slices.Contains(shown, 199) {
+		t.Errorf("%d pages, shown %v", pages, shown)
+	}
+	if shown, _ := taskRows(tasks, 4); len(shown) != 20 || shown[0] != 180 {
+		t.Errorf("page 4: %v", shown)
+	}
+	if shown, _ := taskRows(tasks, 99); shown[0] != 180 {
+		t.Errorf("a page beyond the last: %v", shown)
+	}
+	if shown, pages := taskRows(tasks[:5], 0); len(shown) != 5 || pages != 1 {
+		t.Errorf("few: %v", shown)
+	}
+}
+
+func TestShellWords(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"a=b": "a=b", "x#1/load:3": "x#1/load:3", "x#1/shards[3]": "'x#1/shards[3]'", "": "''", "#x": "'#x'", "it's": `'it'\''s'`, "$(rm -rf /)": "'$(rm -rf /)'",
+	} {
+		if got := shellWord(text); got != want {
+			t.Errorf("shellWord(%q) = %s, want %s", text, got, want)
+		}
+	}
+}
