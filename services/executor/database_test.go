@@ -148,6 +148,13 @@ func TestALostClaimStrandsNothing(t *testing.T) {
 	p := newProxy(t, w.URL)
 	start(t, w, func(c *executor.Config) { c.DatabaseURL, c.Renew = p.url, time.Second })
 	w.Until("it is there", func() bool { return exectest.Value[int64](w, `SELECT count(*) FROM executor`) == 1 })
+	// A first task, so that the claim that is lost has been made before.
+	w.ReleaseItems(w.Run("p"), "p", "a", 1)
+	w.UntilEnded()
+	time.Sleep(300 * time.Millisecond)
+	w.Exec(`TRUNCATE attempt`)
+	w.Exec(`DELETE FROM task`)
+	w.Exec(`DELETE FROM event`)
 	run := w.Run("p")
 	hold := w.Hold("live")
 	w.Until("a claim waits", func() bool {

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/db"
@@ -258,9 +256,10 @@ INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt
 
 // Held is a transaction that stands still with its locks.
 type Held struct {
-	w    *World
-	conn *pgx.Conn
-	pid  uint32
+	w      *World
+	exec   func(sql string) error
+	commit func() error
+	pid    uint32
 }
 
 // Hold locks tables until Release.
@@ -274,20 +273,22 @@ func (w *World) Hold(tables string) *Held {
 // Begin opens a transaction that lasts until Release.
 func (w *World) Begin() *Held {
 	w.T.Helper()
-	conn, err := pgx.Connect(w.T.Context(), w.URL)
+	tx, err := w.Pool.PGX().Begin(w.T.Context())
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	h := &Held{w: w, conn: conn, pid: conn.PgConn().PID()}
-	w.T.Cleanup(func() { _ = conn.Close(context.Background()) })
-	h.Exec("BEGIN")
-	return h
+	w.T.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return &Held{
+		w: w, pid: tx.Conn().PgConn().PID(),
+		exec:   func(sql string) error { _, err := tx.Exec(w.T.Context(), sql); return err },
+		commit: func() error { return tx.Commit(w.T.Context()) },
+	}
 }
 
 // Exec runs SQL in the transaction that holds the lock.
 func (h *Held) Exec(sql string) {
 	h.w.T.Helper()
-	if _, err := h.conn.Exec(h.w.T.Context(), sql); err != nil {
+	if err := h.exec(sql); err != nil {
 		h.w.T.Fatalf("%s: %v", sql, err)
 	}
 }
@@ -301,5 +302,7 @@ func (h *Held) Waiting() bool {
 // Release commits what was done and gives up the lock.
 func (h *Held) Release() {
 	h.w.T.Helper()
-	h.Exec("COMMIT")
+	if err := h.commit(); err != nil {
+		h.w.T.Fatal(err)
+	}
 }
