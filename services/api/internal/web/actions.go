@@ -8,7 +8,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
-	"github.com/synthesizer-dev/synthesizer/services/api/internal/app"
 )
 
 // cancelPage asks before a run is canceled.
@@ -141,7 +140,7 @@ func (s *Server) pause(c echo.Context) error {
 }
 
 func (s *Server) resume(c echo.Context) error {
-	name := app.PipelineRef(pipelineRef(c))
+	name := pipelineRef(c)
 	if _, err := s.app.Resume(c.Request().Context(), actor(c), name, api.ResumeRequest{}); err != nil {
 		return err
 	}

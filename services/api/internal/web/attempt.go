@@ -93,11 +93,10 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 	page.Script = tidy(strings.TrimRight(got.Script+got.Command, "\n"))
 	page.Outputs = valueFacts(got.Task.Outputs)
 	here := attemptURL(ref, got.Run.Number, got.Task, number)
-	page.Download = here + "/log.txt"
 	if at == nil {
 		page.Log = LogView{Empty: notRun(got), Zone: page.zone()}
 	} else {
-		page.Facts = attemptFacts(page.Base, *at)
+		page.Facts, page.Download = attemptFacts(page.Base, *at), here+"/log.txt"
 		if page.Log, err = s.logView(c, page.Base, ref, got, *at, here, lines); err != nil {
 			return page, err
 		}

@@ -114,15 +114,15 @@ func (w *world) register(pairs ...string) {
 
 // run is a run to be written.
 type run struct {
-	pipeline       string
-	state, reason  string
-	trigger        string // empty: schedule
-	due            time.Time
-	start, end     time.Duration // after due; end 0: it has not ended
-	params         string
-	note, by       string
-	tasks          []task
-	outputs, group string
+	pipeline      string
+	state, reason string
+	trigger       string // empty: schedule
+	due           time.Time
+	start, end    time.Duration // after due; end 0: it has not ended
+	params        string
+	note, by      string
+	tasks         []task
+	outputs       string
 }
 
 type task struct {
@@ -140,16 +140,15 @@ type task struct {
 }
 
 type attempt struct {
-	state, reason    string
-	exit             int
-	claim, start     time.Duration
-	end              time.Duration // 0: alive
-	executor         string
-	log              []logLine
-	seen             int64 // more than the log has
-	detail, signal   string
-	cpu, rss         int64
-	ready, remaining time.Duration
+	state, reason  string
+	exit           int
+	claim, start   time.Duration
+	end            time.Duration // 0: alive
+	executor       string
+	log            []logLine
+	seen           int64 // more than the log has
+	detail, signal string
+	cpu, rss       int64
 }
 
 type logLine struct {

@@ -70,15 +70,6 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
 }
 
-// zoneName is the zone as a person reads it at an instant: CET, or +04:30.
-func zoneName(t time.Time) string {
-	name, _ := t.Zone()
-	if name == "" || name[0] == '+' || name[0] == '-' {
-		return t.Format("-07:00")
-	}
-	return name
-}
-
 var weekdays = []string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"}
 
 // inWords reads a schedule aloud, where it is one of the usual ones; else "".
