@@ -192,6 +192,43 @@ func (q *Queries) LockDueGroups(ctx context.Context, ids []int64) ([]int64, erro
 	return items, nil
 }
 
+const lockRuns = `-- name: LockRuns :exec
+SELECT k.run_id
+FROM (SELECT unnest($1::bigint[]) AS run_id ORDER BY 1) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = a.run_id
+    FOR UPDATE
+) AS k
+`
+
+// LockRuns locks those of the runs that are open, in order of id, and waits for whoever decides them.
+func (q *Queries) LockRuns(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, lockRuns, ids)
+	return err
+}
+
+const postponeWakes = `-- name: PostponeWakes :exec
+UPDATE wake AS w
+SET not_before = now() + interval '1 millisecond' * $1::bigint
+WHERE w.kind = $2::text
+  AND w.subject = $3::bigint
+  AND w.not_before <= statement_timestamp()
+`
+
+type PostponeWakesParams struct {
+	DelayMs int64
+	Kind    string
+	Subject int64
+}
+
+// PostponeWakes puts off the due wakes of a subject that cannot be decided. The caller has locked the subject.
+func (q *Queries) PostponeWakes(ctx context.Context, arg PostponeWakesParams) error {
+	_, err := q.db.Exec(ctx, postponeWakes, arg.DelayMs, arg.Kind, arg.Subject)
+	return err
+}
+
 const requestCancel = `-- name: RequestCancel :many
 WITH held AS (
     SELECT o.run_id

@@ -49,7 +49,7 @@ func (q *Queries) ActiveCounts(ctx context.Context, ids []int64) ([]ActiveCounts
 const cancelRange = `-- name: CancelRange :many
 WITH gone AS (
     UPDATE task AS t
-    SET state = 'canceled', reason = $1::text, ended_at = now(), wake_at = NULL
+    SET state = 'canceled', reason = $1::text, ended_at = statement_timestamp(), wake_at = NULL
     WHERE t.run_id = $2
       AND t.number BETWEEN $3::int AND $4::int
       AND t.state IN ('waiting', 'ready')
@@ -57,8 +57,8 @@ WITH gone AS (
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
     RETURNING t.run_id, t.number
 ), told AS (
-    INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
-    SELECT 'task', g.run_id, g.number, 'waiting', 'canceled', $1::text, 'final'
+    INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
+    SELECT 'task', $5::bigint, g.run_id, g.number, 'waiting', 'canceled', $1::text, 'final'
     FROM gone AS g
 )
 SELECT g.number
@@ -67,20 +67,23 @@ ORDER BY g.number
 `
 
 type CancelRangeParams struct {
-	Reason string
-	RunID  int64
-	First  int32
-	Last   int32
+	Reason     string
+	RunID      int64
+	First      int32
+	Last       int32
+	PipelineID int64
 }
 
-// CancelRange ends what of a range has not ended and is not live. It runs after WithdrawRange, as a
-// statement of its own: what a claim took in between is live by now and is left to StopRange.
+// CancelRange ends what of a range has not ended and is not live. It runs after StopRange, as a statement
+// of its own: what that has asked to stop is left to end by itself. What ended while the transaction was
+// under way ended before now: hence the time of the statement.
 func (q *Queries) CancelRange(ctx context.Context, arg CancelRangeParams) ([]int32, error) {
 	rows, err := q.db.Query(ctx, cancelRange,
 		arg.Reason,
 		arg.RunID,
 		arg.First,
 		arg.Last,
+		arg.PipelineID,
 	)
 	if err != nil {
 		return nil, err
@@ -134,13 +137,27 @@ func (q *Queries) CountRuns(ctx context.Context, arg CountRunsParams) error {
 
 const dropWakes = `-- name: DropWakes :exec
 DELETE FROM wake AS w
-WHERE w.kind = $1::text
-  AND w.subject = ANY($2::bigint[])
+WHERE w.kind = 'r'
+  AND w.subject = ANY($1::bigint[])
 `
 
-// DropWakes deletes every wake of subjects that need none any more.
-func (q *Queries) DropWakes(ctx context.Context, kind string, subjects []int64) error {
-	_, err := q.db.Exec(ctx, dropWakes, kind, subjects)
+// DropWakes deletes every wake of runs that the caller has ended in this transaction.
+func (q *Queries) DropWakes(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, dropWakes, ids)
+	return err
+}
+
+const dropWakesOfEnded = `-- name: DropWakesOfEnded :exec
+DELETE FROM wake AS w
+WHERE w.kind = 'r'
+  AND w.subject = ANY($1::bigint[])
+  AND NOT EXISTS (SELECT 1 FROM open_run AS o WHERE o.run_id = w.subject)
+`
+
+// DropWakesOfEnded deletes the wakes of those of the runs that are not open, locked or not. One statement:
+// whoever opens a run again leaves its row and its wake together, so neither is seen without the other.
+func (q *Queries) DropWakesOfEnded(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, dropWakesOfEnded, ids)
 	return err
 }
 
@@ -148,7 +165,7 @@ const finishRuns = `-- name: FinishRuns :many
 WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
-), closed AS (
+), found AS (
     SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
@@ -159,10 +176,15 @@ WITH k AS (
     ) AS o
 ), gone AS (
     DELETE FROM open_run AS o
-    WHERE o.ctid = ANY(ARRAY(SELECT c.place FROM closed AS c))
+    WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
+    RETURNING o.ctid AS place
+), closed AS (
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.was
+    FROM found AS f
+    WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
     SELECT c.run_id, c.state, c.reason, c.outputs, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
-        r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(now(), r.created_at, r.started_at)::timestamptz AS ended_at
+        r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(statement_timestamp(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
     CROSS JOIN LATERAL (
         SELECT r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
@@ -207,8 +229,9 @@ type FinishRunsRow struct {
 	Seconds    float64
 }
 
-// FinishRuns ends runs: the open row goes with its wakes, the run gets its end, the group learns that
-// a place is free, and the rollups of the pipelines move on.
+// FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
+// free. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+// their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]FinishRunsRow, error) {
 	rows, err := q.db.Query(ctx, finishRuns,
 		arg.RunIds,
@@ -760,19 +783,20 @@ func (q *Queries) LockPools(ctx context.Context, ids []int64) ([]LockPoolsRow, e
 const noteLastRuns = `-- name: NoteLastRuns :exec
 INSERT INTO pipeline_stat AS s (pipeline_id, last_run_id, last_state, last_ended_at, last_ok_at, last_failed_at, failures_in_row)
 SELECT k.pipeline_id, k.run_id, k.state, k.ended_at,
-    CASE WHEN k.state = 'succeeded' THEN k.ended_at END,
-    CASE WHEN k.state = 'failed' THEN k.ended_at END,
-    CASE WHEN k.state = 'failed' THEN 1 ELSE 0 END
+    nullif(k.ok_at, '0001-01-01 00:00:00+00'), nullif(k.failed_at, '0001-01-01 00:00:00+00'), k.failures
 FROM (
     SELECT unnest($1::bigint[]) AS pipeline_id, unnest($2::bigint[]) AS run_id, unnest($3::text[]) AS state,
-        unnest($4::timestamptz[]) AS ended_at
+        unnest($4::timestamptz[]) AS ended_at, unnest($5::timestamptz[]) AS ok_at,
+        unnest($6::timestamptz[]) AS failed_at, unnest($7::int[]) AS failures
 ) AS k
 ORDER BY k.pipeline_id
 ON CONFLICT (pipeline_id) DO UPDATE
-SET last_run_id = excluded.last_run_id, last_state = excluded.last_state, last_ended_at = excluded.last_ended_at,
+SET last_run_id = greatest(s.last_run_id, excluded.last_run_id),
+    last_state = CASE WHEN s.last_run_id > excluded.last_run_id THEN s.last_state ELSE excluded.last_state END,
+    last_ended_at = CASE WHEN s.last_run_id > excluded.last_run_id THEN s.last_ended_at ELSE excluded.last_ended_at END,
     last_ok_at = coalesce(excluded.last_ok_at, s.last_ok_at),
     last_failed_at = coalesce(excluded.last_failed_at, s.last_failed_at),
-    failures_in_row = CASE excluded.last_state WHEN 'failed' THEN s.failures_in_row + 1 WHEN 'succeeded' THEN 0 ELSE s.failures_in_row END
+    failures_in_row = excluded.failures_in_row + CASE WHEN excluded.last_ok_at IS NULL THEN s.failures_in_row ELSE 0 END
 `
 
 type NoteLastRunsParams struct {
@@ -780,49 +804,24 @@ type NoteLastRunsParams struct {
 	RunIds    []int64
 	States    []string
 	EndedAts  []time.Time
+	OkAts     []time.Time
+	FailedAts []time.Time
+	Failures  []int32
 }
 
-// NoteLastRuns keeps the newest ended run of each pipeline.
+// NoteLastRuns keeps of each pipeline the newest run that has ended, and how many failed since one
+// succeeded: in this batch, and if none did in it, before. The zero time stands for none that did.
 func (q *Queries) NoteLastRuns(ctx context.Context, arg NoteLastRunsParams) error {
 	_, err := q.db.Exec(ctx, noteLastRuns,
 		arg.Pipelines,
 		arg.RunIds,
 		arg.States,
 		arg.EndedAts,
+		arg.OkAts,
+		arg.FailedAts,
+		arg.Failures,
 	)
 	return err
-}
-
-const openRunsAmong = `-- name: OpenRunsAmong :many
-SELECT k.run_id
-FROM (SELECT unnest($1::bigint[]) AS run_id) AS a
-CROSS JOIN LATERAL (
-    SELECT o.run_id
-    FROM open_run AS o
-    WHERE o.run_id = a.run_id
-    OFFSET 0
-) AS k
-`
-
-// OpenRunsAmong says which of the runs are still open, locked or not.
-func (q *Queries) OpenRunsAmong(ctx context.Context, ids []int64) ([]int64, error) {
-	rows, err := q.db.Query(ctx, openRunsAmong, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []int64
-	for rows.Next() {
-		var run_id int64
-		if err := rows.Scan(&run_id); err != nil {
-			return nil, err
-		}
-		items = append(items, run_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const poolUse = `-- name: PoolUse :one
@@ -1079,6 +1078,13 @@ func (q *Queries) RunFacts(ctx context.Context, ids []int64) ([]RunFactsRow, err
 }
 
 const runTasks = `-- name: RunTasks :many
+WITH counted AS (
+    DELETE FROM wake AS w
+    WHERE w.kind = 'r'
+      AND w.subject = $1
+      AND w.number IS NOT NULL
+      AND w.state <> 'waiting'
+)
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
@@ -1098,7 +1104,9 @@ type RunTasksRow struct {
 }
 
 // RunTasks gives all rows of a run, for a recount: started is what was released at least once, stranded
-// what ought to be in a queue or alive, or whose back-off is over, and has no row that says so.
+// what ought to be in a queue or alive, or whose back-off is over, and has no row that says so. The wakes of
+// ends that the rows tell of already go in the same statement: no end is seen without its wake, so that
+// none is counted both here and later.
 func (q *Queries) RunTasks(ctx context.Context, runID int64) ([]RunTasksRow, error) {
 	rows, err := q.db.Query(ctx, runTasks, runID)
 	if err != nil {
@@ -1187,40 +1195,55 @@ func (q *Queries) TakeStranded(ctx context.Context, runID int64, numbers []int32
 	return err
 }
 
-const withdrawRange = `-- name: WithdrawRange :exec
-WITH queued AS (
-    DELETE FROM waiter AS w
-    WHERE w.run_id = $1
-      AND w.number BETWEEN $2::int AND $3::int
-    RETURNING w.pool_id
-), released AS (
+const withdrawReady = `-- name: WithdrawReady :exec
+WITH released AS (
     DELETE FROM ready AS r
     WHERE r.run_id = $1
       AND r.number BETWEEN $2::int AND $3::int
     RETURNING r.pool_id
 )
 INSERT INTO wake (kind, subject)
-SELECT DISTINCT 'p', f.pool_id
-FROM (
-    SELECT q.pool_id
-    FROM queued AS q
-    UNION
-    SELECT r.pool_id
-    FROM released AS r
-    WHERE r.pool_id IS NOT NULL
-) AS f
+SELECT DISTINCT 'p', r.pool_id
+FROM released AS r
+WHERE r.pool_id IS NOT NULL
 `
 
-type WithdrawRangeParams struct {
+type WithdrawReadyParams struct {
 	RunID int64
 	First int32
 	Last  int32
 }
 
-// WithdrawRange takes tasks and items of one run that never started out of the queues: their waiter
-// and ready rows go, whoever deletes them owns what follows. First of two steps (see CancelRange).
-func (q *Queries) WithdrawRange(ctx context.Context, arg WithdrawRangeParams) error {
-	_, err := q.db.Exec(ctx, withdrawRange, arg.RunID, arg.First, arg.Last)
+// WithdrawReady takes tasks and items of one run that never started back from the executors. StopRange
+// follows, as a statement of its own: what a claim has taken meanwhile is live by then.
+func (q *Queries) WithdrawReady(ctx context.Context, arg WithdrawReadyParams) error {
+	_, err := q.db.Exec(ctx, withdrawReady, arg.RunID, arg.First, arg.Last)
+	return err
+}
+
+const withdrawWaiting = `-- name: WithdrawWaiting :exec
+WITH queued AS (
+    DELETE FROM waiter AS w
+    WHERE w.run_id = $1
+      AND w.number BETWEEN $2::int AND $3::int
+    RETURNING w.pool_id
+)
+INSERT INTO wake (kind, subject)
+SELECT DISTINCT 'p', q.pool_id
+FROM queued AS q
+`
+
+type WithdrawWaitingParams struct {
+	RunID int64
+	First int32
+	Last  int32
+}
+
+// WithdrawWaiting takes tasks and items of one run out of the queues of their pools: whoever deletes the
+// rows owns what follows. First of four steps. The next, WithdrawReady, has to be a statement of its own:
+// this one waits for a pool that is just releasing some of them, and cannot see the ready rows they become.
+func (q *Queries) WithdrawWaiting(ctx context.Context, arg WithdrawWaitingParams) error {
+	_, err := q.db.Exec(ctx, withdrawWaiting, arg.RunID, arg.First, arg.Last)
 	return err
 }
 

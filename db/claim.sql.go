@@ -113,13 +113,13 @@ WITH lanes AS (
     FROM taken AS k
 ), born AS (
     INSERT INTO live (run_id, number, attempt, executor, lease_token, lane, pipeline_id, revision_id, failures, losses, handbacks,
-        last_loser, losers, pool_id, slots, ready_at)
+        last_loser, losers, pool_id, slots, ready_at, claimed_at)
     SELECT n.run_id, n.number, n.attempt, $5, n.token, n.lane, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
-        n.last_loser, n.losers, n.pool_id, n.slots, n.ready_at
+        n.last_loser, n.losers, n.pool_id, n.slots, n.ready_at, greatest(now(), n.ready_at)
     FROM numbered AS n
 )
 SELECT n.run_id, n.number, n.attempt, n.token::uuid AS lease_token, n.lane, n.rank, n.pipeline_id, n.revision_id, n.failures, n.losses, n.handbacks,
-    n.last_loser, n.losers, n.ready_at, now()::timestamptz AS claimed_at
+    n.last_loser, n.losers, n.ready_at, greatest(now(), n.ready_at)::timestamptz AS claimed_at
 FROM numbered AS n
 ORDER BY n.rank
 `
@@ -156,6 +156,9 @@ type ClaimReadyRow struct {
 // side skip each other's rows: each looks at @look of the first rows, so that what others hold at the
 // moment does not leave it with nothing. Scanning each lane from its low-water mark spares the claim the
 // dead entries at the front of the index. A claim touches no history.
+//
+// now() is when the transaction began, which may be before what it claims was released: an attempt is
+// claimed no earlier than it was ready.
 func (q *Queries) ClaimReady(ctx context.Context, arg ClaimReadyParams) ([]ClaimReadyRow, error) {
 	rows, err := q.db.Query(ctx, claimReady,
 		arg.Lanes,

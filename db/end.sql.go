@@ -24,16 +24,19 @@ WITH report AS (
         unnest($19::int[]) AS failures, unnest($20::int[]) AS losses, unnest($21::int[]) AS handbacks,
         unnest($22::uuid[]) AS last_loser, unnest($23::int[]) AS losers,
         unnest($24::text[]) AS cause
-), gone AS (
+), found AS (
     SELECT l.place, l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.pool_id, l.pipeline_id,
         coalesce(l.started_at, CASE WHEN r.started_ago >= 0 THEN greatest(l.claimed_at, now() - r.started_ago * interval '1 millisecond') END) AS started_at,
         l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle,
         r.state, r.reason, r.detail, r.exit_code, r.signal, r.cpu_ms, r.max_rss, r.raw_outputs, r.summary,
-        r.task_state, r.task_reason, r.task_detail, r.outputs, r.delay, r.failures, r.losses, r.handbacks, r.last_loser, r.losers, r.cause
+        CASE WHEN l.stopped THEN 'canceled' ELSE r.task_state END AS task_state, CASE WHEN l.stopped THEN l.stop_reason ELSE r.task_reason END AS task_reason,
+        CASE WHEN l.stopped THEN '' ELSE r.task_detail END AS task_detail, CASE WHEN l.stopped THEN '' ELSE r.cause END AS cause,
+        r.outputs, r.delay, r.failures, r.losses, r.handbacks, r.last_loser, r.losers
     FROM report AS r
     CROSS JOIN LATERAL (
         SELECT l.ctid AS place, l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.ready_at, l.claimed_at, l.started_at, l.pool_id, l.pipeline_id,
-            l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle
+            l.log_seen, l.log_stored, l.log_cut_at, l.target, l.remote_name, l.handle, l.stop_reason,
+            (l.stop_reason IN ('canceled', 'run_timed_out', 'fail_fast') AND r.task_state <> 'succeeded') IS TRUE AS stopped
         FROM live AS l
         WHERE l.run_id = r.run_id
           AND l.number = r.number
@@ -42,7 +45,12 @@ WITH report AS (
     ) AS l
 ), dead AS (
     DELETE FROM live AS l
-    WHERE l.ctid = ANY(ARRAY(SELECT g.place FROM gone AS g))
+    WHERE l.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
+    RETURNING l.ctid AS place
+), gone AS (
+    SELECT f.place, f.run_id, f.number, f.attempt, f.executor, f.lease_token, f.ready_at, f.claimed_at, f.pool_id, f.pipeline_id, f.started_at, f.log_seen, f.log_stored, f.log_cut_at, f.target, f.remote_name, f.handle, f.state, f.reason, f.detail, f.exit_code, f.signal, f.cpu_ms, f.max_rss, f.raw_outputs, f.summary, f.task_state, f.task_reason, f.task_detail, f.cause, f.outputs, f.delay, f.failures, f.losses, f.handbacks, f.last_loser, f.losers
+    FROM found AS f
+    WHERE (f.place IN (SELECT d.place FROM dead AS d)) IS TRUE
 ), history AS (
     INSERT INTO attempt (run_id, number, attempt, executor, lease_token, state, reason, detail, exit_code, signal, ready_at, claimed_at,
         started_at, ended_at, cpu_ms, max_rss, outputs, summary, log_seen, log_stored, log_cut_at, target, remote_name, handle)
@@ -124,8 +132,15 @@ type EndAttemptsRow struct {
 
 // EndAttempts writes how attempts ended, each only if its lease token is still the one of the live
 // attempt: what does not come back belongs to somebody else now, and its process must die. One
-// statement, all fed by the live rows that were locked and whose token was right: the finished attempt, the move of its task,
+// statement, all fed by the live rows that it really deleted: the finished attempt, the move of its task,
 // the wake for its run (and its pool) and the event are there together or not at all.
+//
+// The caller has locked the rows by an earlier statement of the transaction (LockLive, LockOrphans): they
+// are deleted by their place, and a version that somebody else wrote after this statement began has a
+// place that it cannot see. Such an end is refused, not done by halves.
+//
+// A task that was asked to stop does not come back, whatever its holder knew of that when it reported:
+// nothing would ever cancel it again.
 //
 // Times never run backward, whatever the clock did: an attempt ends no earlier than it began.
 // started_agos are milliseconds before now, -1 for an attempt that never started or whose start is

@@ -45,6 +45,17 @@ func IsNoPartition(err error) bool {
 	return ok && e.Code == "23514" && e.ConstraintName == "" && strings.HasPrefix(e.Routine, "ExecFindPartition")
 }
 
+// IsCutShort reports whether a statement took longer than it may, or a
+// transaction lost against others to the last try. What it was about may be
+// right: less at once, or later, may do.
+func IsCutShort(err error) bool {
+	switch sqlState(err) {
+	case "57014", "40001", "40P01", "55P03":
+		return true
+	}
+	return false
+}
+
 // IsUnavailable reports whether the database could not be reached, is starting,
 // stopping or out of something: try later, nothing is wrong with the request.
 func IsUnavailable(err error) bool {

@@ -211,6 +211,7 @@ var corruptions = map[string][]string{
 	},
 	"inv_34_time_order": {
 		"UPDATE attempt SET started_at = claimed_at - interval '1 s'",
+		"UPDATE attempt SET ready_at = claimed_at + interval '1 ms'",
 		"UPDATE run SET started_at = created_at - interval '1 s' WHERE id = $R1",
 		"UPDATE task SET ended_at = ended_at - interval '5 s' WHERE run_id = $R1",
 	},

@@ -397,7 +397,7 @@ HAVING count(*) FILTER (WHERE a.state IN ('failed', 'timed_out')) <= t.retry_lim
 CREATE VIEW inv_34_time_order AS
 SELECT 'attempt' AS kind, a.run_id, a.number
 FROM attempt AS a
-WHERE a.started_at < a.claimed_at OR a.ended_at < coalesce(a.started_at, a.claimed_at)
+WHERE a.claimed_at < a.ready_at OR a.started_at < a.claimed_at OR a.ended_at < coalesce(a.started_at, a.claimed_at)
 UNION ALL
 SELECT 'run', r.id, 0
 FROM run AS r

@@ -174,3 +174,21 @@ FROM public.h_canary AS c, (
     SELECT 'revision', v.id, to_jsonb(v)::text FROM public.revision AS v
 ) AS x
 WHERE position(c.secret IN x.body) > 0;
+
+-- An end is stored when it is reported. While the database was away an executor used slots again whose
+-- ends it could not report yet.
+CREATE OR REPLACE VIEW inv_43_executor_over_slots AS
+SELECT x.id, x.at, x.n
+FROM (
+    SELECT q.id, q.slots, e.at, sum(e.d) OVER (PARTITION BY q.id ORDER BY e.at, e.d ROWS UNBOUNDED PRECEDING) AS n
+    FROM public.executor AS q
+    JOIN attempt AS a ON a.executor = q.id AND a.target IS NULL
+    JOIN param AS p ON p.k = 'slack'
+    CROSS JOIN LATERAL (VALUES (least(a.started_at + p.v, a.ended_at), 1), (a.ended_at, -1)) AS e (at, d)
+    WHERE a.started_at IS NOT NULL AND e.at IS NOT NULL
+) AS x
+WHERE x.n > x.slots
+  AND NOT EXISTS (
+    SELECT FROM public.h_outage AS o
+    WHERE o.what = 'database' AND x.at BETWEEN o.from_at AND o.to_at
+  );

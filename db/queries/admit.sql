@@ -56,6 +56,14 @@ WITH asked AS (
 SELECT t.subject, t.number, t.state
 FROM taken AS t;
 
+-- PostponeWakes puts off the due wakes of a subject that cannot be decided. The caller has locked the subject.
+-- name: PostponeWakes :exec
+UPDATE wake AS w
+SET not_before = now() + interval '1 millisecond' * @delay_ms::bigint
+WHERE w.kind = @kind::text
+  AND w.subject = @subject::bigint
+  AND w.not_before <= statement_timestamp();
+
 -- WakesWaiting says for each kind whether anything is due.
 -- name: WakesWaiting :one
 SELECT
@@ -75,6 +83,17 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS k
 ORDER BY k.group_id, k.run_id;
+
+-- LockRuns locks those of the runs that are open, in order of id, and waits for whoever decides them.
+-- name: LockRuns :exec
+SELECT k.run_id
+FROM (SELECT unnest(@ids::bigint[]) AS run_id ORDER BY 1) AS a
+CROSS JOIN LATERAL (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.run_id = a.run_id
+    FOR UPDATE
+) AS k;
 
 -- AdmitRuns starts queued runs. Only those that were still queued come back.
 -- name: AdmitRuns :many

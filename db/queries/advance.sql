@@ -11,22 +11,19 @@ CROSS JOIN LATERAL (
     FOR UPDATE SKIP LOCKED
 ) AS k;
 
--- OpenRunsAmong says which of the runs are still open, locked or not.
--- name: OpenRunsAmong :many
-SELECT k.run_id
-FROM (SELECT unnest(@ids::bigint[]) AS run_id) AS a
-CROSS JOIN LATERAL (
-    SELECT o.run_id
-    FROM open_run AS o
-    WHERE o.run_id = a.run_id
-    OFFSET 0
-) AS k;
-
--- DropWakes deletes every wake of subjects that need none any more.
+-- DropWakes deletes every wake of runs that the caller has ended in this transaction.
 -- name: DropWakes :exec
 DELETE FROM wake AS w
-WHERE w.kind = @kind::text
-  AND w.subject = ANY(@subjects::bigint[]);
+WHERE w.kind = 'r'
+  AND w.subject = ANY(@ids::bigint[]);
+
+-- DropWakesOfEnded deletes the wakes of those of the runs that are not open, locked or not. One statement:
+-- whoever opens a run again leaves its row and its wake together, so neither is seen without the other.
+-- name: DropWakesOfEnded :exec
+DELETE FROM wake AS w
+WHERE w.kind = 'r'
+  AND w.subject = ANY(@ids::bigint[])
+  AND NOT EXISTS (SELECT 1 FROM open_run AS o WHERE o.run_id = w.subject);
 
 -- RunFacts gives what expressions of runs may read.
 -- name: RunFacts :many
@@ -243,30 +240,33 @@ SELECT 'task', unnest(@pipelines::bigint[]), unnest(@run_ids::bigint[]), unnest(
 INSERT INTO event (kind, pipeline_id, entity_id, from_state, to_state, reason)
 SELECT 'run', unnest(@pipelines::bigint[]), unnest(@run_ids::bigint[]), nullif(unnest(@froms::text[]), ''), unnest(@states::text[]), unnest(@reasons::text[]);
 
--- WithdrawRange takes tasks and items of one run that never started out of the queues: their waiter
--- and ready rows go, whoever deletes them owns what follows. First of two steps (see CancelRange).
--- name: WithdrawRange :exec
+-- WithdrawWaiting takes tasks and items of one run out of the queues of their pools: whoever deletes the
+-- rows owns what follows. First of four steps. The next, WithdrawReady, has to be a statement of its own:
+-- this one waits for a pool that is just releasing some of them, and cannot see the ready rows they become.
+-- name: WithdrawWaiting :exec
 WITH queued AS (
     DELETE FROM waiter AS w
     WHERE w.run_id = @run_id
       AND w.number BETWEEN @first::int AND @last::int
     RETURNING w.pool_id
-), released AS (
+)
+INSERT INTO wake (kind, subject)
+SELECT DISTINCT 'p', q.pool_id
+FROM queued AS q;
+
+-- WithdrawReady takes tasks and items of one run that never started back from the executors. StopRange
+-- follows, as a statement of its own: what a claim has taken meanwhile is live by then.
+-- name: WithdrawReady :exec
+WITH released AS (
     DELETE FROM ready AS r
     WHERE r.run_id = @run_id
       AND r.number BETWEEN @first::int AND @last::int
     RETURNING r.pool_id
 )
 INSERT INTO wake (kind, subject)
-SELECT DISTINCT 'p', f.pool_id
-FROM (
-    SELECT q.pool_id
-    FROM queued AS q
-    UNION
-    SELECT r.pool_id
-    FROM released AS r
-    WHERE r.pool_id IS NOT NULL
-) AS f;
+SELECT DISTINCT 'p', r.pool_id
+FROM released AS r
+WHERE r.pool_id IS NOT NULL;
 
 -- StopRange asks the live attempts of a range to stop. They end when their death is proven.
 -- name: StopRange :many
@@ -277,12 +277,13 @@ WHERE l.run_id = @run_id
   AND l.stop_requested_at IS NULL
 RETURNING l.number, l.executor;
 
--- CancelRange ends what of a range has not ended and is not live. It runs after WithdrawRange, as a
--- statement of its own: what a claim took in between is live by now and is left to StopRange.
+-- CancelRange ends what of a range has not ended and is not live. It runs after StopRange, as a statement
+-- of its own: what that has asked to stop is left to end by itself. What ended while the transaction was
+-- under way ended before now: hence the time of the statement.
 -- name: CancelRange :many
 WITH gone AS (
     UPDATE task AS t
-    SET state = 'canceled', reason = @reason::text, ended_at = now(), wake_at = NULL
+    SET state = 'canceled', reason = @reason::text, ended_at = statement_timestamp(), wake_at = NULL
     WHERE t.run_id = @run_id
       AND t.number BETWEEN @first::int AND @last::int
       AND t.state IN ('waiting', 'ready')
@@ -290,8 +291,8 @@ WITH gone AS (
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
     RETURNING t.run_id, t.number
 ), told AS (
-    INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
-    SELECT 'task', g.run_id, g.number, 'waiting', 'canceled', @reason::text, 'final'
+    INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
+    SELECT 'task', @pipeline_id::bigint, g.run_id, g.number, 'waiting', 'canceled', @reason::text, 'final'
     FROM gone AS g
 )
 SELECT g.number
@@ -299,8 +300,17 @@ FROM gone AS g
 ORDER BY g.number;
 
 -- RunTasks gives all rows of a run, for a recount: started is what was released at least once, stranded
--- what ought to be in a queue or alive, or whose back-off is over, and has no row that says so.
+-- what ought to be in a queue or alive, or whose back-off is over, and has no row that says so. The wakes of
+-- ends that the rows tell of already go in the same statement: no end is seen without its wake, so that
+-- none is counted both here and later.
 -- name: RunTasks :many
+WITH counted AS (
+    DELETE FROM wake AS w
+    WHERE w.kind = 'r'
+      AND w.subject = @run_id
+      AND w.number IS NOT NULL
+      AND w.state <> 'waiting'
+)
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
@@ -334,13 +344,14 @@ ON CONFLICT (run_id) DO UPDATE
 SET phase = excluded.phase, unfinished = excluded.unfinished, failed = excluded.failed, canceled = excluded.canceled, skipped = excluded.skipped,
     rows = excluded.rows, reason = excluded.reason, deadline_at = coalesce(excluded.deadline_at, o.deadline_at);
 
--- FinishRuns ends runs: the open row goes with its wakes, the run gets its end, the group learns that
--- a place is free, and the rollups of the pipelines move on.
+-- FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
+-- free. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+-- their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 -- name: FinishRuns :many
 WITH k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
-), closed AS (
+), found AS (
     SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
@@ -351,10 +362,15 @@ WITH k AS (
     ) AS o
 ), gone AS (
     DELETE FROM open_run AS o
-    WHERE o.ctid = ANY(ARRAY(SELECT c.place FROM closed AS c))
+    WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
+    RETURNING o.ctid AS place
+), closed AS (
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.was
+    FROM found AS f
+    WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
     SELECT c.run_id, c.state, c.reason, c.outputs, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
-        r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(now(), r.created_at, r.started_at)::timestamptz AS ended_at
+        r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(statement_timestamp(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
     CROSS JOIN LATERAL (
         SELECT r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
@@ -395,23 +411,25 @@ ORDER BY k.hour, k.pipeline_id, k.state
 ON CONFLICT (hour, pipeline_id, state) DO UPDATE
 SET runs = h.runs + excluded.runs, seconds = h.seconds + excluded.seconds;
 
--- NoteLastRuns keeps the newest ended run of each pipeline.
+-- NoteLastRuns keeps of each pipeline the newest run that has ended, and how many failed since one
+-- succeeded: in this batch, and if none did in it, before. The zero time stands for none that did.
 -- name: NoteLastRuns :exec
 INSERT INTO pipeline_stat AS s (pipeline_id, last_run_id, last_state, last_ended_at, last_ok_at, last_failed_at, failures_in_row)
 SELECT k.pipeline_id, k.run_id, k.state, k.ended_at,
-    CASE WHEN k.state = 'succeeded' THEN k.ended_at END,
-    CASE WHEN k.state = 'failed' THEN k.ended_at END,
-    CASE WHEN k.state = 'failed' THEN 1 ELSE 0 END
+    nullif(k.ok_at, '0001-01-01 00:00:00+00'), nullif(k.failed_at, '0001-01-01 00:00:00+00'), k.failures
 FROM (
     SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state,
-        unnest(@ended_ats::timestamptz[]) AS ended_at
+        unnest(@ended_ats::timestamptz[]) AS ended_at, unnest(@ok_ats::timestamptz[]) AS ok_at,
+        unnest(@failed_ats::timestamptz[]) AS failed_at, unnest(@failures::int[]) AS failures
 ) AS k
 ORDER BY k.pipeline_id
 ON CONFLICT (pipeline_id) DO UPDATE
-SET last_run_id = excluded.last_run_id, last_state = excluded.last_state, last_ended_at = excluded.last_ended_at,
+SET last_run_id = greatest(s.last_run_id, excluded.last_run_id),
+    last_state = CASE WHEN s.last_run_id > excluded.last_run_id THEN s.last_state ELSE excluded.last_state END,
+    last_ended_at = CASE WHEN s.last_run_id > excluded.last_run_id THEN s.last_ended_at ELSE excluded.last_ended_at END,
     last_ok_at = coalesce(excluded.last_ok_at, s.last_ok_at),
     last_failed_at = coalesce(excluded.last_failed_at, s.last_failed_at),
-    failures_in_row = CASE excluded.last_state WHEN 'failed' THEN s.failures_in_row + 1 WHEN 'succeeded' THEN 0 ELSE s.failures_in_row END;
+    failures_in_row = excluded.failures_in_row + CASE WHEN excluded.last_ok_at IS NULL THEN s.failures_in_row ELSE 0 END;
 
 -- LockPools locks those of the pools that nobody else is deciding.
 -- name: LockPools :many

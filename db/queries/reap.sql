@@ -86,17 +86,17 @@ WITH released AS (
     USING released AS d
     WHERE r.run_id = d.run_id
       AND r.number = d.number
-    RETURNING r.run_id, r.number, r.pool_id
+    RETURNING r.run_id, r.number, r.pool_id, r.pipeline_id
 ), left_queue AS (
     DELETE FROM waiter AS w
     USING queued AS d
     WHERE w.run_id = d.run_id
       AND w.number = d.number
-    RETURNING w.run_id, w.number, w.pool_id
+    RETURNING w.run_id, w.number, w.pool_id, w.pipeline_id
 ), late AS (
-    SELECT g.run_id, g.number, g.pool_id, 'ready' AS was FROM gone AS g
+    SELECT g.run_id, g.number, g.pool_id, g.pipeline_id, 'ready' AS was FROM gone AS g
     UNION ALL
-    SELECT q.run_id, q.number, q.pool_id, 'waiting' AS was FROM left_queue AS q
+    SELECT q.run_id, q.number, q.pool_id, q.pipeline_id, 'waiting' AS was FROM left_queue AS q
 ), failed AS (
     UPDATE task AS t
     SET state = 'failed', reason = 'queue_timeout', ended_at = now()
@@ -105,8 +105,8 @@ WITH released AS (
       AND t.number = l.number
       AND t.state IN ('ready', 'waiting')
 ), told AS (
-    INSERT INTO event (kind, entity_id, number, from_state, to_state, reason, cause)
-    SELECT 'task', l.run_id, l.number, l.was, 'failed', 'queue_timeout', 'final'
+    INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
+    SELECT 'task', l.pipeline_id, l.run_id, l.number, l.was, 'failed', 'queue_timeout', 'final'
     FROM late AS l
 ), freed AS (
     INSERT INTO wake (kind, subject)

@@ -70,8 +70,8 @@ func Run(ctx context.Context, cfg Config) error {
 		cache     = revision.NewCache(revisions)
 		pruner    = prune.New(upkeep, cfg.Keep, cfg.Log)
 		advanced  = func(o advance.Outcome) { m.advanced(o); spread(o, notify, woken, groups) }
-		advancer  = advance.New(control, cache, advanced)
-		admitter  = admit.New(control, cache, advancer, advanced)
+		advancer  = advance.New(control, cache, cfg.Log, advanced)
+		admitter  = admit.New(cache, advancer, advanced)
 		planner   = plan.New(control, cache, advancer, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups) })
 		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken) })
 		sweeper   = reap.NewSweeper(upkeep, 2*time.Minute, cfg.Log, m.mended)

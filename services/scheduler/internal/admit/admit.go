@@ -5,6 +5,7 @@ package admit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
@@ -13,12 +14,11 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 )
 
-// batchSize is how many groups one transaction looks at.
+// batchSize is how many wakes at once mean that there may be more.
 const batchSize = 500
 
 // An Admitter decides who of a group may run.
 type Admitter struct {
-	pool      *db.Pool
 	revisions *revision.Cache
 	advancer  *advance.Advancer
 	told      func(advance.Outcome)
@@ -26,33 +26,24 @@ type Admitter struct {
 
 // New makes an Admitter that gives birth to tasks through advancer. told hears
 // what each turn did, once it is committed.
-func New(pool *db.Pool, revisions *revision.Cache, advancer *advance.Advancer, told func(advance.Outcome)) *Admitter {
-	return &Admitter{pool: pool, revisions: revisions, advancer: advancer, told: told}
+func New(revisions *revision.Cache, advancer *advance.Advancer, told func(advance.Outcome)) *Admitter {
+	return &Admitter{revisions: revisions, advancer: advancer, told: told}
 }
 
 // Step decides about one batch of groups that have been woken. A group that
 // somebody else has locked keeps its wakes.
 func (a *Admitter) Step(ctx context.Context) error {
-	var out advance.Outcome
-	err := db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
-		out, err = a.groups(ctx, q)
-		return err
-	})
+	out, err := a.advancer.Due(ctx, "g", a.told, a.groups)
 	if err != nil {
 		return fmt.Errorf("admit runs: %w", err)
 	}
-	a.told(out)
 	if out.Full {
 		return loop.ErrMore
 	}
 	return nil
 }
 
-func (a *Admitter) groups(ctx context.Context, q *db.Queries) (advance.Outcome, error) {
-	ids, err := q.DueSubjects(ctx, db.DueSubjectsParams{Kind: "g", Batch: batchSize})
-	if err != nil || len(ids) == 0 {
-		return advance.Outcome{}, err
-	}
+func (a *Admitter) groups(ctx context.Context, q *db.Queries, ids []int64) (advance.Outcome, error) {
 	held, err := q.LockDueGroups(ctx, ids)
 	if err != nil {
 		return advance.Outcome{}, fmt.Errorf("lock groups: %w", err)
@@ -65,8 +56,11 @@ func (a *Admitter) groups(ctx context.Context, q *db.Queries) (advance.Outcome, 
 		return advance.Outcome{}, fmt.Errorf("take wakes: %w", err)
 	}
 	out, err := a.Groups(ctx, q, held)
-	out.Full = len(wakes) >= batchSize
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	out.Full = out.Full || len(wakes) >= batchSize
+	return out, out.Roll(ctx, q)
 }
 
 // Groups decides about groups that the caller has locked in this transaction.
@@ -119,7 +113,38 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 		total.Skip = append(total.Skip, d.Skip...)
 		total.Fail = append(total.Fail, d.Fail...)
 	}
-	return a.carryOut(ctx, q, total, queued, found)
+	held := a.bound(&total, queued, found)
+	out, err := a.carryOut(ctx, q, total, queued, found)
+	if err != nil || len(held) == 0 {
+		return out, err
+	}
+	out.Full = true
+	if err := q.LeaveWakes(ctx, "g", held); err != nil {
+		return out, fmt.Errorf("wake groups again: %w", err)
+	}
+	return out, nil
+}
+
+// maxBorn is about how many tasks one transaction gives birth to.
+const maxBorn = 20_000
+
+// bound keeps what one transaction starts within what a statement can write in
+// its time. The rest stays queued, in its place, and its groups are returned.
+func (a *Admitter) bound(d *flow.Admission, queued map[int64]db.GroupRunsRow, found map[int64]*revision.Revision) (groups []int64) {
+	born := 0
+	for i, id := range d.Start {
+		tasks, finally := found[queued[id].RevisionID].Graph.Size()
+		if born += tasks + finally; born <= maxBorn || i == 0 {
+			continue
+		}
+		for _, rest := range d.Start[i:] {
+			groups = append(groups, queued[rest].GroupID)
+		}
+		d.Start = d.Start[:i]
+		break
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 func (a *Admitter) carryOut(ctx context.Context, q *db.Queries, d flow.Admission, queued map[int64]db.GroupRunsRow, found map[int64]*revision.Revision) (advance.Outcome, error) {

@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"log/slog"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -28,15 +28,16 @@ type Advancer struct {
 	revisions *revision.Cache
 	facts     *lru.Cache[int64, flow.Run] // what of a run never changes
 	told      func(Outcome)
+	log       *slog.Logger
 }
 
 // New makes an Advancer. told hears what each turn did, once it is committed.
-func New(pool *db.Pool, revisions *revision.Cache, told func(Outcome)) *Advancer {
+func New(pool *db.Pool, revisions *revision.Cache, log *slog.Logger, told func(Outcome)) *Advancer {
 	facts, err := lru.New[int64, flow.Run](4096)
 	if err != nil { // only for a size below one
 		panic(err)
 	}
-	return &Advancer{pool: pool, revisions: revisions, facts: facts, told: told}
+	return &Advancer{pool: pool, revisions: revisions, facts: facts, told: told, log: log}
 }
 
 // Outcome is what a transaction did.
@@ -47,6 +48,8 @@ type Outcome struct {
 	Stopped  bool  // live attempts were asked to stop
 	Woken    bool  // somebody in the scheduler has more to do: a pool, a group
 	Full     bool  // there was more than one batch
+
+	ended []db.FinishRunsRow // not in the rollups yet
 }
 
 // End is a run that ended.
@@ -64,50 +67,39 @@ func (o *Outcome) Add(p Outcome) {
 	o.Stopped = o.Stopped || p.Stopped
 	o.Woken = o.Woken || p.Woken
 	o.Full = o.Full || p.Full
+	o.ended = append(o.ended, p.ended...)
 }
 
 // Step decides about one batch of runs that have been woken, and about one
 // batch of pools.
 func (a *Advancer) Step(ctx context.Context) error {
-	var runs, pools Outcome
-	err := db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
-		runs, err = a.runs(ctx, q)
-		return err
-	})
+	runs, err := a.Due(ctx, "r", a.told, a.runs)
 	if err != nil {
 		return fmt.Errorf("advance runs: %w", err)
 	}
-	a.told(runs)
-	err = db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
-		pools, err = a.pools(ctx, q)
-		return err
-	})
+	pools, err := a.Due(ctx, "p", a.told, a.pools)
 	if err != nil {
 		return fmt.Errorf("advance pools: %w", err)
 	}
-	a.told(pools)
 	if runs.Full || pools.Full || runs.Woken {
 		return loop.ErrMore
 	}
 	return nil
 }
 
-// runs is one transaction over runs. The order of its statements is what keeps
+// runs decides about runs. The order of its statements is what keeps
 // wake-ups from being lost: first the rows of the runs are locked, then all
 // their due wakes are deleted, then everything is read. What commits later
 // leaves a wake that is still there.
-func (a *Advancer) runs(ctx context.Context, q *db.Queries) (Outcome, error) {
-	ids, err := q.DueSubjects(ctx, db.DueSubjectsParams{Kind: "r", Batch: batchSize})
-	if err != nil || len(ids) == 0 {
-		return Outcome{}, err
-	}
+func (a *Advancer) runs(ctx context.Context, q *db.Queries, ids []int64) (Outcome, error) {
 	locked, err := q.LockDueRuns(ctx, ids)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("lock runs: %w", err)
 	}
 	if len(locked) < len(ids) {
-		if err := dropEnded(ctx, q, ids); err != nil {
-			return Outcome{}, err
+		// Nothing will look at the wakes of runs that have ended.
+		if err := q.DropWakesOfEnded(ctx, ids); err != nil {
+			return Outcome{}, fmt.Errorf("drop wakes of ended runs: %w", err)
 		}
 	}
 	if len(locked) == 0 {
@@ -151,23 +143,10 @@ func (a *Advancer) runs(ctx context.Context, q *db.Queries) (Outcome, error) {
 	out.Add(done)
 	out.Runs = len(locked)
 	out.Full = len(wakes) >= batchSize
-	return out, err
-}
-
-// dropEnded deletes wakes of runs that have ended: nothing will look at them.
-func dropEnded(ctx context.Context, q *db.Queries, ids []int64) error {
-	open, err := q.OpenRunsAmong(ctx, ids)
 	if err != nil {
-		return fmt.Errorf("look for open runs: %w", err)
+		return out, err
 	}
-	ended := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(open, id) })
-	if len(ended) == 0 {
-		return nil
-	}
-	if err := q.DropWakes(ctx, "r", ended); err != nil {
-		return fmt.Errorf("drop wakes of ended runs: %w", err)
-	}
-	return nil
+	return out, out.Roll(ctx, q)
 }
 
 // subjects turns locked rows into subjects of a decision. Runs that are still

@@ -3,6 +3,7 @@ package advance
 import (
 	"context"
 	"fmt"
+	"sort"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
@@ -26,6 +27,24 @@ type keys struct {
 func (k *keys) add(run int64, number int) {
 	k.runs = append(k.runs, run)
 	k.numbers = append(k.numbers, int32(number))
+}
+
+func (k *keys) sort() {
+	sort.Sort((*byKey)(k))
+}
+
+// byKey sorts keys.
+type byKey keys
+
+func (k *byKey) Len() int { return len(k.runs) }
+
+func (k *byKey) Less(i, j int) bool {
+	return k.runs[i] < k.runs[j] || k.runs[i] == k.runs[j] && k.numbers[i] < k.numbers[j]
+}
+
+func (k *byKey) Swap(i, j int) {
+	k.runs[i], k.runs[j] = k.runs[j], k.runs[i]
+	k.numbers[i], k.numbers[j] = k.numbers[j], k.numbers[i]
 }
 
 // A batch collects what the decisions about many runs write, so that a

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
@@ -15,9 +14,11 @@ import (
 // never started ends canceled, live attempts are asked to stop. It returns what
 // ended, for the next decision.
 //
-// The order matters: the rows in the queues go first, so that no claim takes
-// them any more; what a claim took just before is live by then, and is asked to
-// stop; only what is neither ends here.
+// The order matters, and each is a statement of its own, which sees what has
+// committed before it: first the pools' queues are emptied, so that no pool
+// releases anything more; then what it released just before is taken back, so
+// that no claim takes it; what a claim took just before is live by then, and is
+// asked to stop; only what is none of these ends here.
 func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, stopped bool, err error) {
 	type span struct {
 		first, last int
@@ -32,7 +33,10 @@ func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, st
 	}
 	items := map[int]int{} // ordinal of a fan-out → how many of its items ended
 	for _, sp := range spans {
-		if err := q.WithdrawRange(ctx, db.WithdrawRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
+		if err := q.WithdrawWaiting(ctx, db.WithdrawWaitingParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
+			return nil, false, fmt.Errorf("withdraw tasks from pools: %w", err)
+		}
+		if err := q.WithdrawReady(ctx, db.WithdrawReadyParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
 			return nil, false, fmt.Errorf("withdraw tasks: %w", err)
 		}
 		live, err := q.StopRange(ctx, db.StopRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason})
@@ -40,7 +44,7 @@ func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, st
 			return nil, false, fmt.Errorf("stop attempts: %w", err)
 		}
 		stopped = stopped || len(live) > 0
-		gone, err := q.CancelRange(ctx, db.CancelRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason})
+		gone, err := q.CancelRange(ctx, db.CancelRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason, PipelineID: s.pipelineID})
 		if err != nil {
 			return nil, false, fmt.Errorf("cancel tasks: %w", err)
 		}
@@ -59,10 +63,18 @@ func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, st
 	return ends, stopped, nil
 }
 
-// Finish ends runs that never started, in the caller's transaction.
+// Finish ends runs that never started, in the caller's transaction. One that has
+// ended already stays as it is.
 func Finish(ctx context.Context, q *db.Queries, runs map[int64]flow.Finish) (Outcome, error) {
+	if len(runs) == 0 {
+		return Outcome{}, nil
+	}
 	b := newBatch()
-	for _, id := range slices.Sorted(maps.Keys(runs)) {
+	ids := slices.Sorted(maps.Keys(runs))
+	if err := q.LockRuns(ctx, ids); err != nil {
+		return Outcome{}, fmt.Errorf("lock runs: %w", err)
+	}
+	for _, id := range ids {
 		if err := b.finish(id, runs[id]); err != nil {
 			return Outcome{}, err
 		}
@@ -70,60 +82,19 @@ func Finish(ctx context.Context, q *db.Queries, runs map[int64]flow.Finish) (Out
 	return b.write(ctx, q)
 }
 
-// finishRuns ends runs and moves the rollups on.
+// finishRuns ends runs. The rollups follow at the end of the transaction (Roll).
 func (b *batch) finishRuns(ctx context.Context, q *db.Queries, out *Outcome) error {
 	rows, err := q.FinishRuns(ctx, b.ends)
 	if err != nil {
 		return err
 	}
-	if err := q.DropWakes(ctx, "r", b.ends.RunIds); err != nil {
+	if err := q.DropWakes(ctx, b.ends.RunIds); err != nil {
 		return fmt.Errorf("drop wakes: %w", err)
 	}
 	out.Woken = true // their groups
-
-	type key struct {
-		hour     time.Time
-		pipeline int64
-		state    string
-	}
-	hours := map[key]int{}
-	var count db.CountRunsParams
-	var last db.NoteLastRunsParams
-	newest := map[int64]int{}
+	out.ended = append(out.ended, rows...)
 	for _, row := range rows {
 		out.Finished = append(out.Finished, End{RunID: row.ID, State: flow.State(row.State), Seconds: row.Seconds})
-		k := key{row.EndedAt.UTC().Truncate(time.Hour), row.PipelineID, row.State}
-		i, ok := hours[k]
-		if !ok {
-			i = len(count.Hours)
-			hours[k] = i
-			count.Hours = append(count.Hours, k.hour)
-			count.Pipelines = append(count.Pipelines, k.pipeline)
-			count.States = append(count.States, k.state)
-			count.Runs = append(count.Runs, 0)
-			count.Seconds = append(count.Seconds, 0)
-		}
-		count.Runs[i]++
-		count.Seconds[i] += row.Seconds
-
-		if i, ok = newest[row.PipelineID]; !ok {
-			newest[row.PipelineID] = len(last.Pipelines)
-			last.Pipelines = append(last.Pipelines, row.PipelineID)
-			last.RunIds = append(last.RunIds, row.ID)
-			last.States = append(last.States, row.State)
-			last.EndedAts = append(last.EndedAts, row.EndedAt)
-		} else if last.RunIds[i] < row.ID {
-			last.RunIds[i], last.States[i], last.EndedAts[i] = row.ID, row.State, row.EndedAt
-		}
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	if err := q.CountRuns(ctx, count); err != nil {
-		return fmt.Errorf("count runs: %w", err)
-	}
-	if err := q.NoteLastRuns(ctx, last); err != nil {
-		return fmt.Errorf("note last runs: %w", err)
 	}
 	return nil
 }

@@ -10,12 +10,8 @@ import (
 // pools releases what waits for pools that have been woken, as far as slots
 // are free. The lock on a pool's row is what keeps two schedulers from giving
 // one slot away twice.
-func (a *Advancer) pools(ctx context.Context, q *db.Queries) (Outcome, error) {
+func (a *Advancer) pools(ctx context.Context, q *db.Queries, ids []int64) (Outcome, error) {
 	var out Outcome
-	ids, err := q.DueSubjects(ctx, db.DueSubjectsParams{Kind: "p", Batch: batchSize})
-	if err != nil || len(ids) == 0 {
-		return out, err
-	}
 	locked, err := q.LockPools(ctx, ids)
 	if err != nil {
 		return out, fmt.Errorf("lock pools: %w", err)
@@ -73,6 +69,8 @@ func fill(ctx context.Context, q *db.Queries, p db.LockPoolsRow) (int, error) {
 	if len(take.runs) == 0 {
 		return 0, nil
 	}
+	// In order of id: a cancel may be withdrawing some of them.
+	take.sort()
 	released, err := q.ReleaseWaiters(ctx, take.runs, take.numbers)
 	if err != nil {
 		return 0, fmt.Errorf("release waiters: %w", err)

@@ -50,7 +50,10 @@ func (p *Planner) batch(ctx context.Context, q *db.Queries, all []due, out *Outc
 	}
 	started, err := p.advancer.Start(ctx, q, born)
 	out.Add(started)
-	return err
+	if err != nil {
+		return err
+	}
+	return out.Roll(ctx, q)
 }
 
 // load gives the revisions of schedules. A revision that cannot be read breaks

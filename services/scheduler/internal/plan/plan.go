@@ -3,7 +3,6 @@ package plan
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -75,7 +74,7 @@ func (p *Planner) Step(ctx context.Context) error {
 		return p.batch(ctx, q, due, &out)
 	})
 	switch {
-	case err != nil && len(due) > 0 && !transient(ctx, err):
+	case err != nil && len(due) > 0 && !advance.Transient(ctx, err):
 		return p.isolate(ctx, due, err)
 	case err != nil:
 		return fmt.Errorf("plan: %w", err)
@@ -88,12 +87,6 @@ func (p *Planner) Step(ctx context.Context) error {
 	return p.sleep(ctx)
 }
 
-// transient says whether trying the same again may help: the database was not
-// there, or somebody else was in the way.
-func transient(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || db.IsUnavailable(err) || db.IsBusy(err) || db.IsNoPartition(err) || errors.Is(err, context.DeadlineExceeded)
-}
-
 // isolate deals with a batch that cannot be decided. The schedules of a large
 // one are tried one by one; one that fails alone is broken, is taken out of the
 // loop and says why.
@@ -104,6 +97,9 @@ func (p *Planner) isolate(ctx context.Context, due []due, cause error) error {
 		return loop.ErrMore
 	}
 	s := due[0]
+	if db.IsCutShort(cause) {
+		return fmt.Errorf("plan %s/%s: %w", s.Namespace, s.Pipeline, cause) // no fault of its own
+	}
 	p.log.Error("plan: a schedule cannot be decided and is taken out of the loop", "pipeline", s.Namespace+"/"+s.Pipeline, "schedule", s.Name, "error", cause)
 	p.alone = max(0, p.alone-1)
 	err := p.pool.Queries().BreakSchedule(ctx, cause.Error(), s.ID)

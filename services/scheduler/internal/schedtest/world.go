@@ -56,8 +56,8 @@ func (w *World) Replica() *World {
 func (w *World) build() {
 	log := slog.New(slog.DiscardHandler)
 	w.Cache = revision.NewCache(100)
-	w.Advancer = advance.New(w.Pool, w.Cache, func(advance.Outcome) {})
-	w.Admitter = admit.New(w.Pool, w.Cache, w.Advancer, func(advance.Outcome) {})
+	w.Advancer = advance.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
+	w.Admitter = admit.New(w.Cache, w.Advancer, func(advance.Outcome) {})
 	w.Planner = plan.New(w.Pool, w.Cache, w.Advancer, log, func(plan.Outcome) {})
 }
 
@@ -147,6 +147,8 @@ WITH p AS (
 	INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state) SELECT id, pipeline_id, group_id, revision_id, 'queued' FROM r
 ), k AS (
 	INSERT INTO wake (kind, subject) SELECT 'g', group_id FROM r
+), e AS (
+	INSERT INTO event (kind, entity_id, pipeline_id, to_state) SELECT 'run', id, pipeline_id, 'queued' FROM r
 )
 SELECT id FROM r`, name)
 	return id
@@ -158,6 +160,13 @@ func (w *World) Cancel(run int64) {
 	if _, err := w.Pool.Queries().RequestCancel(w.T.Context(), db.RequestCancelParams{Ids: []int64{run}, By: "test"}); err != nil {
 		w.T.Fatal(err)
 	}
+}
+
+// Turn turns each loop once.
+func (w *World) Turn() {
+	w.T.Helper()
+	w.step(w.Admitter.Step)
+	w.step(w.Advancer.Step)
 }
 
 // Settle turns the loops until nothing is due any more.
@@ -245,7 +254,13 @@ func TryReport(w *World, c db.ClaimReadyRow, r ending.Report) (bool, error) {
 		RunID: c.RunID, Number: c.Number, Token: c.LeaseToken, Executor: w.Executor,
 		Failures: c.Failures, Losses: c.Losses, Handbacks: c.Handbacks, LastLoser: c.LastLoser, Losers: c.Losers,
 	}, r, 0.5)
-	ended, err := b.Write(w.T.Context(), w.Pool.Queries())
+	var ended map[uuid.UUID]bool
+	err = db.InOneTrip(w.T.Context(), w.Pool, func(q *db.Queries) error {
+		return q.LockLive(w.T.Context(), []int64{c.RunID}, []int32{c.Number})
+	}, func(q *db.Queries) (err error) {
+		ended, err = b.Write(w.T.Context(), q)
+		return err
+	})
 	return ended[c.LeaseToken], err
 }
 
