@@ -87,7 +87,9 @@ FROM attempt AS a JOIN run AS r ON r.id = a.run_id`, q)
 	noisy := used.Foreign > foreignLimit
 	what := fmt.Sprintf("start lag, %d pipelines due over %s", n, span)
 	b.tell(line{Row: "P7", What: what + ", p99", Value: lags[1], Unit: "ms", Gate: 250, Goal: 50, Noisy: noisy, Note: fmt.Sprintf("p50 %.1f ms, last %.0f ms", lags[0], lags[2])})
-	b.tell(line{Row: "P7", What: what + ", cores in all", Value: (used.Client + used.Postgres) / used.Seconds, Unit: "", Gate: 1.3, Goal: 1, Noisy: noisy,
-		Note: fmt.Sprintf("%.2f scheduler and executor, %.2f Postgres", used.Client/used.Seconds, used.Postgres/used.Seconds)})
+	b.tell(line{
+		Row: "P7", What: what + ", cores in all", Value: (used.Client + used.Postgres) / used.Seconds, Unit: "", Gate: 1.3, Goal: 1, Noisy: noisy,
+		Note: fmt.Sprintf("%.2f scheduler and executor, %.2f Postgres", used.Client/used.Seconds, used.Postgres/used.Seconds),
+	})
 	return b.invariants(ctx, in)
 }

@@ -233,10 +233,11 @@ func (s *system) await(within time.Duration, what, sql string, args ...any) {
 	})
 }
 
-// awaitQuiet waits until nothing is open.
+// awaitQuiet waits until nothing is open and every wake was looked at.
 func (s *system) awaitQuiet(within time.Duration) {
 	s.t.Helper()
-	s.await(within, "quiet", `SELECT NOT EXISTS (SELECT FROM open_run) AND NOT EXISTS (SELECT FROM ready) AND NOT EXISTS (SELECT FROM live)`)
+	s.await(within, "quiet", `SELECT NOT EXISTS (SELECT FROM open_run) AND NOT EXISTS (SELECT FROM ready) AND NOT EXISTS (SELECT FROM live)
+		AND NOT EXISTS (SELECT FROM wake AS w WHERE w.not_before <= now())`)
 }
 
 // check fails the test for each invariant that does not hold, with what the
@@ -260,6 +261,26 @@ func (s *system) check(w *witness) {
 		if err != nil {
 			examples = err.Error()
 		}
-		s.t.Errorf("%s has %d rows, want none:\n%s", name, n, examples)
+		s.t.Errorf("%s has %d rows, want none:\n%s\n%s", name, n, examples, s.story(name))
 	}
+}
+
+// story is all that happened to the first run that an invariant names.
+func (s *system) story(invariant string) string {
+	text, err := try[string](s, `
+		SELECT string_agg(x.line, E'\n' ORDER BY x.at)
+		FROM (
+			SELECT (to_jsonb(v) ->> 'run_id')::bigint AS run_id FROM inv.`+pgx.Identifier{invariant}.Sanitize()+` AS v LIMIT 1
+		) AS r
+		CROSS JOIN LATERAL (
+			SELECT a.claimed_at AS at, format('attempt %s:%s %s %s: ready %s, claimed %s, started %s, ended %s', a.number, a.attempt, a.state, a.reason,
+				a.ready_at::time, a.claimed_at::time, a.started_at::time, a.ended_at::time) AS line
+			FROM attempt_now AS a WHERE a.run_id = r.run_id
+			UNION ALL
+			SELECT e.at, format('%s %s %s: %s → %s %s %s', e.at::time, e.kind, e.number, e.from_state, e.to_state, e.reason, e.cause) FROM event AS e WHERE e.entity_id = r.run_id AND e.kind IN ('run', 'task')
+		) AS x`)
+	if err != nil {
+		return "" // it names no run
+	}
+	return text
 }

@@ -31,7 +31,14 @@ func TestEveryTickOnce(t *testing.T) {
 		files = append(files, fmt.Sprintf("every_%d.yaml", i), fmt.Sprintf(
 			"name: every_%d\nschedule: {every: %ds, catchup: all}\nconcurrency: {limit: 4, max_queued: 1000}\ntasks: {t: {run: \"true\"}}\n", i, 1+i%2))
 	}
-	s.register(files...)
+	before := value[time.Time](s, `SELECT now()`)
+	registered := s.register(files...)
+	after := value[time.Time](s, `SELECT now()`)
+	for _, p := range registered.Pipelines {
+		if step := stepOf(p.Name); !p.FirstTick.After(before) || p.FirstTick.After(after.Add(step)) {
+			t.Errorf("the first tick of %s is %v, registered between %v and %v", p.Name, p.FirstTick, before, after)
+		}
+	}
 
 	// Over at least one full minute, however the clock stands.
 	length := 70 * time.Second
@@ -47,7 +54,7 @@ func TestEveryTickOnce(t *testing.T) {
 	s.awaitQuiet(60 * time.Second)
 	third.stop(20 * time.Second)
 
-	s.expectTicks(t)
+	s.expectTicks(t, registered)
 	ticks, late := value[int64](s, `SELECT count(*) FROM tick AS t WHERE t.state = 'run'`), value[time.Duration](s, `SELECT max(r.created_at - r.fire_at) FROM run AS r`)
 	t.Logf("%d ticks, the latest %v late", ticks, late.Round(time.Millisecond))
 	if want := int64(length.Seconds()) * int64(seconds) * 3 / 4; ticks < want {
@@ -78,24 +85,34 @@ func (s *system) pauseAll(t *testing.T) {
 	}
 }
 
-// expectTicks writes down which ticks there had to be since the schedules were
-// registered up to the last that is decided. Postgres counts them, by what the
-// names of the pipelines say, and nothing of ours.
-func (s *system) expectTicks(t *testing.T) {
+// stepOf is the time between the ticks of one of the pipelines, by its name.
+func stepOf(name string) time.Duration {
+	switch {
+	case strings.HasPrefix(name, "minutely"):
+		return time.Minute
+	case strings.HasSuffix(name, "1"), strings.HasSuffix(name, "3"), strings.HasSuffix(name, "5"), strings.HasSuffix(name, "7"), strings.HasSuffix(name, "9"):
+		return 2 * time.Second
+	default:
+		return time.Second
+	}
+}
+
+// expectTicks writes down which ticks there had to be, from the first that
+// register has promised up to the last that is decided. Postgres counts them, and
+// nothing of ours.
+func (s *system) expectTicks(t *testing.T, registered api.Registration) {
 	t.Helper()
-	s.exec(`
-		INSERT INTO h_expected_tick (schedule_id, fire_at)
-		SELECT s.id, g.at
-		FROM schedule AS s
-		JOIN pipeline AS p ON p.id = s.pipeline_id
-		JOIN revision AS v ON v.id = s.revision_id
-		CROSS JOIN LATERAL (
-			SELECT CASE WHEN p.name LIKE 'minutely%' THEN 60 WHEN right(p.name, 1)::int % 2 = 0 THEN 1 ELSE 2 END AS step
-		) AS every
-		CROSS JOIN LATERAL generate_series(
-			to_timestamp(ceil(extract(epoch FROM v.created_at) / every.step) * every.step),
-			s.next_at - interval '1 microsecond',
-			every.step * interval '1 second'
-		) AS g (at)
-		WHERE g.at > v.created_at`)
+	for _, p := range registered.Pipelines {
+		step := stepOf(p.Name)
+		if first := *p.FirstTick; !first.Equal(first.Truncate(step)) {
+			t.Errorf("the first tick of %s is %v, no multiple of %v", p.Name, first, step)
+		}
+		s.exec(`
+			INSERT INTO h_expected_tick (schedule_id, fire_at)
+			SELECT s.id, g.at
+			FROM schedule AS s
+			JOIN pipeline AS p ON p.id = s.pipeline_id
+			CROSS JOIN LATERAL generate_series($2::timestamptz, s.next_at - interval '1 microsecond', $3::interval) AS g (at)
+			WHERE p.name = $1`, p.Name, *p.FirstTick, step)
+	}
 }
