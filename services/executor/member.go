@@ -140,7 +140,7 @@ func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []
 	}
 	stop()
 	<-claimer
-	<-kept
+	<-kept //nolint:errcheck // why the lease ended was told already
 	m.worker.Wait()
 	if err := m.lease.Leave(own); err != nil {
 		e.cfg.Log.Warn("the fleet does not know that this executor is gone; it will notice", "err", err)
