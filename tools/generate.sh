@@ -24,6 +24,6 @@ if [ "${1:-}" = --check ]; then
 fi
 
 sqlc generate
-templ generate -path services -log-level warn
+(cd services/api/internal/web && templ generate -log-level warn)
 (cd cli && go generate ./...)
 go generate ./...
