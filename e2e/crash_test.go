@@ -13,7 +13,7 @@ import (
 func TestKilledSchedulersAndCrashingPostgres(t *testing.T) {
 	t.Parallel()
 	pg := newPostgres(t)
-	s := newSystem(t, pg.server.URL)
+	s := newSeparateSystem(t, pg)
 	w := newWitness(t)
 	schedulers := []*service{s.scheduler(), s.scheduler()}
 	services := append([]*service{s.api, s.executor("--slots", "8"), s.executor("--slots", "8")}, schedulers...)

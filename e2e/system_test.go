@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 type system struct {
 	t     *testing.T
 	url   string // of the database, as its owner
+	users string // file with a database user for each service; "": they use the owner
 	pool  *pgxpool.Pool
 	api   *service
 	token string
@@ -44,20 +46,45 @@ type service struct {
 	address string
 }
 
-// newSystem starts an api on a database. When the test ends, all invariants must
-// hold.
-func newSystem(t *testing.T, url string) *system {
+// newSystem starts an api on a database.
+func newSystem(t *testing.T, database string) *system {
 	t.Helper()
-	s := &system{t: t, url: url}
+	return startSystem(t, database, "")
+}
+
+// newSeparateSystem starts an api on a server of the test's own, where each
+// service logs in as a user with the rights of that service alone.
+func newSeparateSystem(t *testing.T, pg *postgres) *system {
+	t.Helper()
+	users := filepath.Join(t.TempDir(), "users")
+	var lines strings.Builder
+	for _, name := range []string{"api", "scheduler", "executor"} {
+		fmt.Fprintf(&lines, "e2e_%s syn_%[1]s %s\n", name, password)
+	}
+	if err := os.WriteFile(users, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startSystem(t, pg.server.URL, users)
+}
+
+// password is that of each service's user: the server is the test's own, and gone
+// with it.
+const password = "e2e"
+
+func startSystem(t *testing.T, database, users string) *system {
+	t.Helper()
+	s := &system{t: t, url: database, users: users}
 	var err error
-	if s.pool, err = pgxpool.New(t.Context(), url); err != nil {
+	if s.pool, err = pgxpool.New(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.pool.Close)
-	if out, err := s.command("api", "migrate").CombinedOutput(); err != nil {
+	migrate := s.command("api", "migrate")
+	migrate.Env = append(migrate.Env, "SYN_DATABASE_URL="+database, "SYN_MIGRATE_LOGINS="+users)
+	if out, err := migrate.CombinedOutput(); err != nil {
 		t.Fatalf("api migrate: %v\n%s", err, out)
 	}
-	if err := dbtest.InstallHarness(t.Context(), url); err != nil {
+	if err := dbtest.InstallHarness(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	s.api = s.service("api")
@@ -72,14 +99,24 @@ func newSystem(t *testing.T, url string) *system {
 	return s
 }
 
-// env is what services are given: no more than a supervisor would.
-func (s *system) env() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "SYN_DATABASE_URL=" + s.url, "SYN_LOG_FORMAT=text"}
+// env is what a service is given: no more than a supervisor would.
+func (s *system) env(name string) []string {
+	s.t.Helper()
+	address := s.url
+	if s.users != "" {
+		u, err := url.Parse(s.url)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		u.User = url.UserPassword("e2e_"+name, password)
+		address = u.String()
+	}
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "SYN_DATABASE_URL=" + address, "SYN_LOG_FORMAT=text"}
 }
 
 func (s *system) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.t.Context(), program(s.t, name), args...)
-	cmd.Env = s.env()
+	cmd.Env = s.env(name)
 	return cmd
 }
 
@@ -87,7 +124,7 @@ func (s *system) command(name string, args ...string) *exec.Cmd {
 func (s *system) service(name string, args ...string) *service {
 	s.t.Helper()
 	address := "127.0.0.1:" + strconv.Itoa(freePort(s.t))
-	svc := &service{address: address, process: newProcess(s.t, name, program(s.t, name), s.env(), append([]string{"--listen", address}, args...)...)}
+	svc := &service{address: address, process: newProcess(s.t, name, program(s.t, name), s.env(name), append([]string{"--listen", address}, args...)...)}
 	svc.start()
 	svc.awaitReady(30 * time.Second)
 	return svc
