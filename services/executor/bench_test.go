@@ -1,7 +1,13 @@
 package executor_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,12 +48,14 @@ func BenchmarkEnds(b *testing.B) {
 			}
 			w.Exec(`VACUUM (ANALYZE) ready, live, task, run`)
 			b.ResetTimer()
-			began := time.Now()
+			began, used := time.Now(), ownCPU()
 			r := start(b, w, bench.change)
 			for exectest.Value[int64](w, `SELECT (SELECT count(*) FROM (SELECT 1 FROM ready LIMIT 1) x) + (SELECT count(*) FROM live)`) > 0 {
 				time.Sleep(5 * time.Millisecond)
 			}
 			b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "tasks/s")
+			b.ReportMetric(float64((ownCPU()-used).Microseconds())/float64(b.N), "cpu-µs/task")
+			b.ReportMetric(float64(serverCPU(w).Microseconds())/float64(b.N), "pg-µs/task")
 			b.StopTimer()
 			r.stop(b)
 			if n := exectest.Value[int64](w, `SELECT count(*) FROM attempt WHERE state = 'succeeded'`); n != int64(b.N) {
@@ -55,4 +63,32 @@ func BenchmarkEnds(b *testing.B) {
 			}
 		})
 	}
+}
+
+// ownCPU is what this process and its children that have ended have used.
+func ownCPU() time.Duration {
+	var own, children syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children)
+	return time.Duration(own.Utime.Nano() + own.Stime.Nano() + children.Utime.Nano() + children.Stime.Nano())
+}
+
+// serverCPU is what the executor's sessions have used at the server, which is
+// on this machine.
+func serverCPU(w *exectest.World) time.Duration {
+	pids := exectest.Value[[]int32](w, `SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name LIKE 'synthesizer executor%' AND datname = current_database()`)
+	const tick = 10 * time.Millisecond
+	var sum time.Duration
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		for _, n := range f[11:13] {
+			v, _ := strconv.Atoi(n)
+			sum += time.Duration(v) * tick
+		}
+	}
+	return sum
 }

@@ -75,22 +75,29 @@ func (e *executor) heard(channel string) {
 // that it could not report itself.
 func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []worker.Saved, err error) {
 	left = saved // until they are reported
-	installation, err := e.installation(ctx)
-	if err != nil {
-		return left, err
-	}
-	var home *process.Home
+	var (
+		installation db.InstallationRow
+		home         *process.Home
+		swept        []worker.Saved
+		noHome       error
+		making       sync.WaitGroup
+	)
 	if e.cfg.Runner == nil {
-		var swept []worker.Saved
-		if home, swept, err = e.home(ctx); err != nil {
-			return left, err
-		}
-		left = append(left, swept...)
+		making.Go(func() { home, swept, noHome = e.home(ctx) })
+	}
+	making.Go(func() { _ = e.beat.Ping(ctx) }) // connects
+	installation, err = e.installation(ctx)
+	making.Wait()
+	left = append(left, swept...)
+	if home != nil {
 		defer func() {
 			if err := home.Close(); err != nil {
 				e.cfg.Log.Error("close the work directory", "err", err)
 			}
 		}()
+	}
+	if err := errors.Join(err, noHome); err != nil {
+		return left, err
 	}
 
 	id := uuid.New()

@@ -70,18 +70,27 @@ type Lease struct {
 func Take(ctx context.Context, cfg Config) (*Lease, error) {
 	l := &Lease{cfg: cfg, lost: make(chan struct{})}
 	l.guarded = guardian{lease: l, start: cfg.StartGuard}
-	if err := l.guarded.open(ctx); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, max(cfg.Length-cfg.Margin, time.Millisecond))
+	// Side by side: a fleet is joined in tens of milliseconds, and nothing is
+	// claimed before both are there.
+	var (
+		guarding sync.WaitGroup
+		noGuard  error
+	)
+	guarding.Go(func() { noGuard = l.guarded.open(ctx) })
+	register, cancel := context.WithTimeout(ctx, max(cfg.Length-cfg.Margin, time.Millisecond))
 	defer cancel()
 	sent := boottime.Now()
-	if _, err := cfg.Pool.Queries().RegisterExecutor(ctx, db.RegisterExecutorParams{
+	_, err := cfg.Pool.Queries().RegisterExecutor(register, db.RegisterExecutorParams{
 		ID: cfg.ID, Name: cfg.Name, Host: cfg.Host, Version: cfg.Version, Slots: int32(cfg.Slots),
 		Labels: cfg.Labels, Serves: cfg.Serves, LeaseMs: cfg.Length.Milliseconds(),
-	}); err != nil {
-		l.guarded.close()
+	})
+	guarding.Wait()
+	switch {
+	case err != nil:
+		l.Close()
 		return nil, fmt.Errorf("register the executor: %w", err)
+	case noGuard != nil:
+		return nil, errors.Join(noGuard, l.Leave(ctx))
 	}
 	l.until.Store(int64(sent + cfg.Length))
 	l.guarded.tell()

@@ -29,7 +29,7 @@ const (
 	// Ends that come this often are reported in groups, a few milliseconds
 	// apart, as long as others run meanwhile.
 	groupRate = 300
-	groupGap  = 3 * time.Millisecond
+	groupGap  = 4 * time.Millisecond
 )
 
 // ended takes into account that n attempts ended in the time since the last

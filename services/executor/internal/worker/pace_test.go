@@ -16,8 +16,8 @@ func TestAhead(t *testing.T) {
 		{"before the first round trip", 0, time.Millisecond, 0, 0},
 		{"tasks of a minute", time.Millisecond, time.Minute, 0, 0},
 		{"short ones, but those that run now take long", time.Millisecond, time.Millisecond, time.Second, 0},
-		{"as long as a turn", 2 * time.Millisecond, 5 * time.Millisecond, 0, 8},
-		{"half as long", 2 * time.Millisecond, 2500 * time.Microsecond, 0, 16},
+		{"as long as a turn", 2 * time.Millisecond, 6 * time.Millisecond, 0, 8},
+		{"half as long", 2 * time.Millisecond, 3 * time.Millisecond, 0, 16},
 		{"never more than a few for each slot", 2 * time.Millisecond, time.Microsecond, 0, 32},
 	} {
 		p := pace{trip: c.trip, ran: c.ran}
