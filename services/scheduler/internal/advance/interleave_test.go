@@ -179,6 +179,9 @@ func TestWhateverCommitsDuringADecisionIsTakenIntoAccountOnce(t *testing.T) {
 				step := func(ctx context.Context, q *db.Queries) error { return w.Advancer.Runs(ctx, q, s.run) }
 				return step, tt.other(s), func(before string) {
 					w.Settle()
+					if n := schedtest.Value[int64](w, `SELECT count(*) FROM live l JOIN open_run o USING (run_id) WHERE o.cancel_requested_at IS NOT NULL AND l.stop_requested_at IS NULL`); n > 0 {
+						t.Errorf("with the other before %s: %d attempts of a canceled run go on", before, n)
+					}
 					finish(w, s.run)
 					if got := w.RunState(s.run); got != tt.want {
 						t.Errorf("with the other before %s: run = %q, want %q\n%s", before, got, tt.want, w.Dump(s.run))
@@ -196,24 +199,30 @@ func finish(w *schedtest.World, run int64) {
 	w.T.Helper()
 	for range 100 {
 		w.Claims(100)
-		rows, err := w.Pool.Queries().Held(w.T.Context(), w.Executor)
-		if err != nil {
-			w.T.Fatal(err)
-		}
-		if len(rows) == 0 && w.RunState(run) != "running" {
+		if finishHeld(w) == 0 && w.RunState(run) != "running" {
 			return
-		}
-		for _, l := range rows {
-			r := ending.Report{State: "succeeded"}
-			if l.StopReason != nil {
-				r = ending.Report{State: "canceled", Reason: "canceled", StopReason: *l.StopReason}
-			}
-			w.Report(db.ClaimReadyRow{
-				RunID: l.RunID, Number: l.Number, Attempt: l.Attempt, LeaseToken: l.LeaseToken, RevisionID: l.RevisionID,
-				Failures: l.Failures, Losses: l.Losses, Handbacks: l.Handbacks, LastLoser: l.LastLoser, Losers: l.Losers,
-			}, r)
 		}
 		w.Settle()
 	}
 	w.T.Fatalf("the run does not end:\n%s", w.Dump(run))
+}
+
+// finishHeld ends all that is alive, and says how much that was.
+func finishHeld(w *schedtest.World) int {
+	w.T.Helper()
+	rows, err := w.Pool.Queries().Held(w.T.Context(), w.Executor)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	for _, l := range rows {
+		r := ending.Report{State: "succeeded"}
+		if l.StopReason != nil {
+			r = ending.Report{State: "canceled", Reason: "canceled", StopReason: *l.StopReason}
+		}
+		w.Report(db.ClaimReadyRow{
+			RunID: l.RunID, Number: l.Number, Attempt: l.Attempt, LeaseToken: l.LeaseToken, RevisionID: l.RevisionID,
+			Failures: l.Failures, Losses: l.Losses, Handbacks: l.Handbacks, LastLoser: l.LastLoser, Losers: l.Losers,
+		}, r)
+	}
+	return len(rows)
 }

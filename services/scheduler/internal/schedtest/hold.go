@@ -30,6 +30,10 @@ func (w *World) Begin() *Side {
 // Queries are those of package db, in this transaction.
 func (s *Side) Queries() *db.Queries { return db.New(s.tx) }
 
+// Before are queries in this transaction that call do with the name of each
+// before they send it.
+func (s *Side) Before(do func(name string)) *db.Queries { return dbtest.Before(s.tx, do) }
+
 // Exec runs SQL in this transaction.
 func (s *Side) Exec(sql string, args ...any) {
 	s.w.T.Helper()
@@ -101,7 +105,7 @@ func (w *World) Interleave(prepare func() (step func(context.Context, *db.Querie
 		queries, before := 0, "the end"
 		var wait func()
 		side := w.Begin()
-		err := step(w.T.Context(), dbtest.Before(side.tx, func(name string) {
+		err := step(w.T.Context(), side.Before(func(name string) {
 			if queries == place {
 				before = name
 				wait, _ = w.aside(other)

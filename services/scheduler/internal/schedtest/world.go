@@ -239,6 +239,16 @@ func (w *World) Report(c db.ClaimReadyRow, r ending.Report) bool {
 
 // TryReport is Report that gives its error back.
 func TryReport(w *World, c db.ClaimReadyRow, r ending.Report) (bool, error) {
+	return report(w, c, r, true)
+}
+
+// TryReportUnlocked is TryReport by somebody who forgets to lock the live row
+// first.
+func TryReportUnlocked(w *World, c db.ClaimReadyRow, r ending.Report) (bool, error) {
+	return report(w, c, r, false)
+}
+
+func report(w *World, c db.ClaimReadyRow, r ending.Report, lock bool) (bool, error) {
 	rev, err := w.Cache.One(w.T.Context(), w.Pool.Queries(), c.RevisionID)
 	if err != nil {
 		return false, err
@@ -255,12 +265,16 @@ func TryReport(w *World, c db.ClaimReadyRow, r ending.Report) (bool, error) {
 		Failures: c.Failures, Losses: c.Losses, Handbacks: c.Handbacks, LastLoser: c.LastLoser, Losers: c.Losers,
 	}, r, 0.5)
 	var ended map[uuid.UUID]bool
-	err = db.InOneTrip(w.T.Context(), w.Pool, func(q *db.Queries) error {
+	asks := []func(*db.Queries) error{func(q *db.Queries) error {
 		return q.LockLive(w.T.Context(), []int64{c.RunID}, []int32{c.Number})
 	}, func(q *db.Queries) (err error) {
 		ended, err = b.Write(w.T.Context(), q)
 		return err
-	})
+	}}
+	if !lock {
+		asks = asks[1:]
+	}
+	err = db.InOneTrip(w.T.Context(), w.Pool, asks...)
 	return ended[c.LeaseToken], err
 }
 
