@@ -232,6 +232,31 @@ tasks:
 	w.Check()
 }
 
+// An executor dies after the claim and before the start of a task that runs at
+// most once: that nothing has run can be told from the row.
+func TestDiesBetweenClaimAndStart(t *testing.T) {
+	t.Parallel()
+	witness := filepath.Join(t.TempDir(), "ran")
+	w := exectest.New(t, "name: p\ntasks:\n  a: {command: [touch, "+witness+"], lost: 0}\n")
+	// So that the start cannot be stored.
+	w.Exec(`CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); RETURN NEW; END $$`)
+	w.Exec(`CREATE TRIGGER hang BEFORE UPDATE ON live FOR EACH ROW EXECUTE FUNCTION hang()`)
+	run := w.Run("p")
+	w.Release(run, "p", "a")
+	s := spawn(t, w, t.TempDir())
+	w.Until("it is about to start", func() bool {
+		return exectest.Value[bool](w, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%MarkRunning%' AND wait_event = 'PgSleep' AND datname = current_database())`)
+	})
+	s.kill()
+	w.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'synthesizer executor%' AND datname = current_database()`)
+	if got, want := exectest.Value[string](w, `SELECT state FROM live`), "claimed"; got != want {
+		t.Errorf("live is %q, want %q", got, want)
+	}
+	if _, err := os.Stat(witness); err == nil {
+		t.Error("it ran before its start was stored")
+	}
+}
+
 // A full disk: nothing new is claimed, and readiness says why.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()

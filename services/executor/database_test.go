@@ -176,6 +176,60 @@ func TestALostClaimStrandsNothing(t *testing.T) {
 	w.Check()
 }
 
+// The database is away for less than a lease: what ends meanwhile is reported
+// when it is back, and what runs goes on.
+func TestTheDatabaseIsAwayForAMoment(t *testing.T) {
+	t.Parallel()
+	w := exectest.New(t, "name: p\ntasks:\n  ends: {run: 'sleep 1; echo done'}\n  runs: {run: 'sleep 4; echo done'}\n")
+	run := w.Run("p")
+	w.Release(run, "p", "ends", "runs")
+	p := newProxy(t, w.URL)
+	start(t, w, func(c *executor.Config) { c.DatabaseURL, c.Lease, c.Renew = p.url, 6*time.Second, time.Second })
+	w.Until("both run", func() bool { return exectest.Value[int64](w, `SELECT count(*) FROM live WHERE state = 'running'`) == 2 })
+	p.down(true)
+	time.Sleep(2 * time.Second)
+	p.down(false)
+	w.UntilEnded()
+	if got, want := w.Attempts(run)+w.Log(run), "ends#1 succeeded runs#1 succeededdone\ndone\n"; got != want {
+		t.Errorf("attempts, log = %q, want %q", got, want)
+	}
+	if n := exectest.Value[int64](w, `SELECT count(*) FROM executor`); n != 1 {
+		t.Errorf("%d executors have been, want the one", n)
+	}
+	w.Check()
+}
+
+// The database is away for longer than a lease: what runs is killed before
+// anybody could take it over, and what had ended is reported after all, because
+// nobody has taken it over.
+func TestTheDatabaseIsAwayForLongerThanALease(t *testing.T) {
+	t.Parallel()
+	mark := "8996." + uuid.NewString()[:8]
+	w := exectest.New(t, "name: p\ntasks:\n  ends: {run: 'sleep 1; echo done'}\n  runs: {command: [sh, -c, 'sleep 8996; :', "+mark+"]}\n  next: {run: 'true'}\n")
+	run := w.Run("p")
+	w.Release(run, "p", "ends", "runs")
+	p := newProxy(t, w.URL)
+	r := start(t, w, func(c *executor.Config) { brisk(c); c.DatabaseURL = p.url })
+	w.Until("both run", func() bool { return exectest.Value[int64](w, `SELECT count(*) FROM live WHERE state = 'running'`) == 2 })
+	p.down(true)
+	left := exectest.Value[float64](w, `SELECT extract(epoch FROM lease_until - now()) FROM executor`)
+	away := time.Now()
+	w.Until("what ran is dead", func() bool { return alive(t, mark) == 0 })
+	if took := time.Since(away).Seconds(); took > left {
+		t.Errorf("it was dead after %.2fs, the lease was over after %.2fs", took, left)
+	}
+	p.down(false)
+	w.Until("the end is reported", func() bool { return strings.Contains(w.Attempts(run), "ends#1 succeeded") })
+	w.Release(run, "p", "next")
+	w.Until("it works again", func() bool { return strings.Contains(w.Attempts(run), "next#1 succeeded") })
+	if got := w.Attempts(run); strings.Contains(got, "runs#") {
+		t.Errorf("attempts = %q: what was killed is the reaper's", got)
+	}
+	if n := r.metric("synthesizer_executor_lease_losses_total"); n != 1 {
+		t.Errorf("%v leases were lost, want 1", n)
+	}
+}
+
 // A proxy stands between an executor and its database.
 type proxy struct {
 	url    string
@@ -183,6 +237,7 @@ type proxy struct {
 
 	mu    sync.Mutex
 	mute  bool
+	gone  bool
 	conns map[net.Conn]bool
 }
 
@@ -213,6 +268,13 @@ func newProxy(t *testing.T, target string) *proxy {
 }
 
 func (p *proxy) serve(client net.Conn) {
+	p.mu.Lock()
+	gone := p.gone
+	p.mu.Unlock()
+	if gone {
+		client.Close()
+		return
+	}
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		client.Close()
@@ -253,4 +315,12 @@ func (p *proxy) cut() {
 		c.Close()
 		delete(p.conns, c)
 	}
+}
+
+// down breaks all connections and accepts no others.
+func (p *proxy) down(on bool) {
+	p.mu.Lock()
+	p.gone = on
+	p.mu.Unlock()
+	p.cut()
 }

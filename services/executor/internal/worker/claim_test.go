@@ -115,6 +115,58 @@ func TestClaimersSkipWhatOthersHold(t *testing.T) {
 	other.Release()
 }
 
+// Work that is being withdrawn is not claimed, and what was claimed is not
+// withdrawn: whoever comes second sees what the first did.
+func TestClaimAndWithdrawalMeet(t *testing.T) {
+	t.Parallel()
+	w := exectest.New(t, fan)
+	id := newExecutor(w)
+	run := w.Run("p")
+	w.ReleaseItems(run, "p", "a", 4)
+
+	withdrawal := w.Begin()
+	withdrawal.Exec(`DELETE FROM ready WHERE number <= 2`)
+	rows, err := claim(w, id, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 2 {
+		t.Errorf("%d claimed while two of four are being withdrawn, want 2", len(rows))
+	}
+	withdrawal.Release()
+	if rows, err := claim(w, id, 4); err != nil || len(rows) != 0 {
+		t.Errorf("claim after the withdrawal = %v, %v, want nothing", rows, err)
+	}
+
+	w.ReleaseItems(w.Run("p"), "p", "a", 1)
+	claimed := make(chan int, 1)
+	slow := w.Begin()
+	slow.Exec(`LOCK TABLE live IN SHARE MODE`) // the claim has its ready row, and waits to write the other
+	go func() {
+		rows, err := claim(w, id, 4)
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- len(rows)
+	}()
+	w.Until("the claim waits", slow.Waiting)
+	withdrawn := make(chan int64, 1)
+	go func() {
+		tag, err := w.Pool.PGX().Exec(t.Context(), `DELETE FROM ready`)
+		if err != nil {
+			t.Error(err)
+		}
+		withdrawn <- tag.RowsAffected()
+	}()
+	slow.Release()
+	if c, d := <-claimed, <-withdrawn; int64(c)+d != 1 {
+		t.Errorf("%d claimed and %d withdrawn of one task", c, d)
+	}
+	if n := exectest.Value[int64](w, `SELECT (SELECT count(*) FROM ready) + (SELECT count(*) FROM live)`); n != 2+1 && n != 2 {
+		t.Errorf("%d rows in ready and live", n)
+	}
+}
+
 // An executor that was declared dead claims nothing.
 func TestTheDeadClaimNothing(t *testing.T) {
 	t.Parallel()

@@ -170,9 +170,13 @@ func (w *Worker) finish(h *held, place *process.Attempt, masker *output.Masker, 
 			report.Summary += fmt.Sprintf("\n\n*(%d bytes more were cut)*\n", summary.Cut)
 		}
 	}
+	saved := h.saved(report)
+	w.mu.Lock()
+	h.result = &saved
+	w.mu.Unlock()
 	// How it ended outlives this process: the next executor on this host
 	// reports it if we do not get to.
-	if err := w.save(h, place, result.Ran, report); err != nil {
+	if err := w.save(h, place, result.Ran); err != nil {
 		w.cfg.Log.Warn("the result of an attempt could not be saved; it runs again if this executor dies now", "err", err)
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, logPatience)

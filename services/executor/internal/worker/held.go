@@ -59,6 +59,7 @@ type held struct {
 	slot   time.Duration // how long it had it
 	report ending.Report
 	stats  output.Stats // of its log, if there was one
+	result *Saved       // set once its process has ended
 }
 
 func newHeld(row db.ClaimReadyRow, executor uuid.UUID, now time.Time) *held {

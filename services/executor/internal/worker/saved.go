@@ -42,8 +42,8 @@ func (h *held) saved(r ending.Report) Saved {
 const durableAfter = time.Second
 
 // save keeps how an attempt ended beside its directory.
-func (w *Worker) save(h *held, place *process.Attempt, ran time.Duration, r ending.Report) error {
-	data, err := json.Marshal(h.saved(r))
+func (w *Worker) save(h *held, place *process.Attempt, ran time.Duration) error {
+	data, err := json.Marshal(h.result)
 	if err != nil {
 		return fmt.Errorf("save result: %w", err)
 	}
@@ -102,7 +102,9 @@ func Recover(ctx context.Context, pool *db.Pool, revisions *revision.Cache, save
 			r.StartedAgo = max(0, (boottime.Now() - s.Began).Milliseconds())
 		}
 		if row.StopReason != nil {
-			r.StopReason = *row.StopReason
+			if r.StopReason = *row.StopReason; r.State == flow.AttemptCanceled {
+				r.Reason = r.StopReason
+			}
 		}
 		ordinal, _ := flow.Split(int(row.Number))
 		b.Add(found[row.RevisionID].Graph.Task(ordinal), ending.Live{

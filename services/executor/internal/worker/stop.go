@@ -232,17 +232,15 @@ func (w *Worker) Abandon() []Saved {
 	defer w.mu.Unlock()
 	w.lost = true
 	var left []Saved
-	for _, h := range w.ends {
-		if h.report.Started && !h.report.Drained && h.stop == "" {
-			left = append(left, h.saved(h.report))
-		}
-	}
 	killed := 0
 	for _, h := range w.all {
-		h.lost = true
-		if h.phase == running {
+		switch {
+		case h.result != nil && !h.lost && !h.result.Report.Drained:
+			left = append(left, *h.result)
+		case h.phase == running:
 			killed++
 		}
+		h.lost = true
 		h.halt(process.LeaseLost)
 	}
 	w.cfg.Log.Error("lease lost", "why", w.cfg.Lease.Err(), "killed", killed, "unreported", len(left))
