@@ -288,10 +288,10 @@ const takeWakes = `-- name: TakeWakes :many
 WITH asked AS (
     SELECT unnest($1::bigint[]) AS subject
 ), taken AS (
-    SELECT k.place, k.subject, k.number, k.state
+    SELECT k.place, k.subject, k.number, k.state, k.others
     FROM asked AS a
     CROSS JOIN LATERAL (
-        SELECT w.ctid AS place, w.subject, w.number, w.state
+        SELECT w.ctid AS place, w.subject, w.number, w.state, w.others
         FROM wake AS w
         WHERE w.kind = $2::text
           AND w.subject = a.subject
@@ -302,7 +302,7 @@ WITH asked AS (
     DELETE FROM wake AS w
     WHERE w.ctid = ANY(ARRAY(SELECT t.place FROM taken AS t))
 )
-SELECT t.subject, t.number, t.state
+SELECT t.subject, t.number, t.state, t.others
 FROM taken AS t
 `
 
@@ -316,6 +316,7 @@ type TakeWakesRow struct {
 	Subject int64
 	Number  *int32
 	State   *string
+	Others  []int32
 }
 
 // TakeWakes deletes all due wakes of subjects that the caller has locked, and gives what they say.
@@ -328,7 +329,12 @@ func (q *Queries) TakeWakes(ctx context.Context, arg TakeWakesParams) ([]TakeWak
 	var items []TakeWakesRow
 	for rows.Next() {
 		var i TakeWakesRow
-		if err := rows.Scan(&i.Subject, &i.Number, &i.State); err != nil {
+		if err := rows.Scan(
+			&i.Subject,
+			&i.Number,
+			&i.State,
+			&i.Others,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

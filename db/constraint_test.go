@@ -50,6 +50,8 @@ func TestConstraintsCarryTheRules(t *testing.T) {
 		{"open_run_unfinished_check", "UPDATE open_run SET unfinished = -1"},
 		{"wake_end", "INSERT INTO wake (kind, subject, number) VALUES ('r', 1, 0)"},
 		{"wake_end", "INSERT INTO wake (kind, subject, number, state) VALUES ('p', 1, 0, 'failed')"},
+		{"wake_others", "INSERT INTO wake (kind, subject, others) VALUES ('r', 1, '{1}')"},
+		{"wake_others", "INSERT INTO wake (kind, subject, number, state, others) VALUES ('r', 1, 0, 'failed', '{}')"},
 		{"wake_kind_check", "INSERT INTO wake (kind, subject) VALUES ('x', 1)"},
 		{"pipeline_paused", "UPDATE pipeline SET paused_at = now()"},
 		{"pipeline_name_key", "INSERT INTO pipeline (namespace, name, source_id) SELECT p.namespace, p.name, p.source_id FROM pipeline AS p"},

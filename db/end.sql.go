@@ -80,14 +80,17 @@ WITH report AS (
     FROM gone AS g
     WHERE g.pool_id IS NOT NULL
 ), woken AS (
-    INSERT INTO wake (kind, subject, not_before, number, state)
-    SELECT 'r', g.run_id,
-        CASE WHEN g.task_state = 'waiting' AND g.delay > 0 THEN now() + g.delay * interval '1 millisecond' ELSE '-infinity' END,
-        g.number, g.task_state
-    FROM gone AS g
+    INSERT INTO wake (kind, subject, not_before, number, state, others)
+    SELECT 'r', e.run_id, e.not_before, e.numbers[1], e.task_state, nullif(e.numbers[2:], '{}')
+    FROM (
+        SELECT g.run_id, g.task_state, array_agg(g.number) AS numbers,
+            CASE WHEN g.task_state = 'waiting' AND g.delay > 0 THEN now() + g.delay * interval '1 millisecond' ELSE '-infinity' END AS not_before
+        FROM gone AS g
+        GROUP BY 1, 2, 4
+    ) AS e
     UNION ALL
     -- A place under the run's max_parallel is free although the task has not ended.
-    SELECT 'r', g.run_id, '-infinity', NULL, NULL
+    SELECT 'r', g.run_id, '-infinity', NULL, NULL, NULL
     FROM gone AS g
     WHERE g.task_state = 'waiting'
       AND g.delay > 0

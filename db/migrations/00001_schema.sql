@@ -257,10 +257,14 @@ CREATE TABLE wake (
     kind       text NOT NULL CHECK (kind IN ('r', 'p', 'g')),   -- run, pool, group
     subject    bigint NOT NULL,
     not_before timestamptz NOT NULL DEFAULT '-infinity',          -- '-infinity': now
-    -- An end: which task of the run, and how it ended. It is counted down exactly once.
+    -- An end: which task of the run, and how it ended. It is counted down exactly once. Others that ended
+    -- the same way in the same transaction stand beside it: a fan-out's ends come by the hundred, and rows
+    -- with one key, written and deleted, cost more than all else about an end.
     number     integer,
     state      text,
-    CONSTRAINT wake_end CHECK ((number IS NULL) = (state IS NULL) AND (number IS NULL OR kind = 'r'))
+    others     integer[],
+    CONSTRAINT wake_end CHECK ((number IS NULL) = (state IS NULL) AND (number IS NULL OR kind = 'r')),
+    CONSTRAINT wake_others CHECK (others IS NULL OR (number IS NOT NULL AND cardinality(others) > 0))
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000);
 CREATE INDEX wake_due ON wake (kind, not_before, id);

@@ -39,10 +39,10 @@ FOR UPDATE SKIP LOCKED;
 WITH asked AS (
     SELECT unnest(@subjects::bigint[]) AS subject
 ), taken AS (
-    SELECT k.place, k.subject, k.number, k.state
+    SELECT k.place, k.subject, k.number, k.state, k.others
     FROM asked AS a
     CROSS JOIN LATERAL (
-        SELECT w.ctid AS place, w.subject, w.number, w.state
+        SELECT w.ctid AS place, w.subject, w.number, w.state, w.others
         FROM wake AS w
         WHERE w.kind = @kind::text
           AND w.subject = a.subject
@@ -53,7 +53,7 @@ WITH asked AS (
     DELETE FROM wake AS w
     WHERE w.ctid = ANY(ARRAY(SELECT t.place FROM taken AS t))
 )
-SELECT t.subject, t.number, t.state
+SELECT t.subject, t.number, t.state, t.others
 FROM taken AS t;
 
 -- PostponeWakes puts off the due wakes of a subject that cannot be decided. The caller has locked the subject.

@@ -132,6 +132,9 @@ func (a *Advancer) runs(ctx context.Context, q *db.Queries, ids []int64) (Outcom
 			recount = append(recount, s)
 		default:
 			s.in.Ends = append(s.in.Ends, flow.End{Number: int(*w.Number), State: flow.State(*w.State)})
+			for _, number := range w.Others {
+				s.in.Ends = append(s.in.Ends, flow.End{Number: int(number), State: flow.State(*w.State)})
+			}
 		}
 	}
 	for _, s := range recount {
