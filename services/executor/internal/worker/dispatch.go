@@ -13,10 +13,11 @@ import (
 
 // dispatch gives free slots to what is queued, in order. The caller holds mu.
 func (w *Worker) dispatch() {
-	if w.lost || w.draining || len(w.queue) == 0 || w.running >= w.cfg.Slots || !w.cfg.Lease.Held() || w.cfg.Lease.Guarded() != nil {
+	free := w.cfg.Slots - w.running - w.late()
+	if w.lost || w.draining || len(w.queue) == 0 || free <= 0 || !w.cfg.Lease.Held() || w.cfg.Lease.Guarded() != nil {
 		return
 	}
-	n := min(len(w.queue), w.cfg.Slots-w.running)
+	n := min(len(w.queue), free)
 	var once []*held
 	for _, h := range w.queue[:n] {
 		w.occupy(h)
@@ -30,6 +31,24 @@ func (w *Worker) dispatch() {
 	if len(once) > 0 {
 		w.work.Go(func() { w.runOnce(once) })
 	}
+}
+
+// late is how many slots are free here but not for the database, because the
+// reports of what ran in them take too long. The caller holds mu.
+func (w *Worker) late() int {
+	for len(w.owed) > 0 && w.owed[0].phase == reported {
+		w.owed = w.owed[1:]
+	}
+	if len(w.owed) == 0 || time.Since(w.epoch)-w.owed[0].got-w.owed[0].slot < slowTurn {
+		return 0
+	}
+	n := 0
+	for _, h := range w.owed {
+		if h.phase != reported {
+			n++
+		}
+	}
+	return n
 }
 
 // occupy and vacate give an attempt a slot and take it back. The caller holds mu.
@@ -132,7 +151,7 @@ func (w *Worker) lose(h *held) {
 		return
 	}
 	h.lost = true
-	if h.phase == ended {
+	if h.phase >= ended {
 		return // the refusal of its report tells
 	}
 	w.out.Lost++

@@ -21,10 +21,11 @@ import (
 type phase uint8
 
 const (
-	loading phase = iota // what it is given is being read
-	queued               // it waits for a slot
-	running              // it has a slot
-	ended                // it waits to be reported
+	loading  phase = iota // what it is given is being read
+	queued                // it waits for a slot
+	running               // it has a slot
+	ended                 // it waits to be reported
+	reported              // … no more
 )
 
 // held is an attempt that this executor owns, as far as it knows.
@@ -121,7 +122,7 @@ func unstarted(state, reason, detail string) ending.Report {
 // end takes an attempt to the list of those to be reported, or drops one that
 // is not ours any more. The caller holds mu.
 func (w *Worker) end(h *held, r ending.Report) {
-	if h.phase == ended {
+	if h.phase >= ended {
 		return
 	}
 	h.phase, h.report = ended, r
@@ -130,6 +131,9 @@ func (w *Worker) end(h *held, r ending.Report) {
 		return
 	}
 	w.ends = append(w.ends, h)
+	if h.slot > 0 {
+		w.owed = append(w.owed, h)
+	}
 	w.Kick()
 }
 

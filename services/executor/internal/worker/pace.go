@@ -54,11 +54,15 @@ func (p *pace) ended(n int, now time.Time) {
 // run now.
 func (p *pace) ahead(slots int, age time.Duration) int {
 	turn, each := p.trip+groupGap, max(p.ran, age, 100*time.Microsecond)
-	if each > 10*turn || p.trip == 0 {
+	if each > 10*turn || p.trip == 0 || turn > slowTurn {
 		return 0
 	}
 	return min(int(int64(slots)*int64(turn)/int64(each)), maxAhead*slots)
 }
+
+// slowTurn is how long a report may take before its slot counts as taken: what
+// ran in it must not look as if it had run beside its successor.
+const slowTurn = 100 * time.Millisecond
 
 // maxAhead is how many tasks are claimed ahead for one slot.
 const maxAhead = 4

@@ -18,6 +18,7 @@ func TestAhead(t *testing.T) {
 		{"short ones, but those that run now take long", time.Millisecond, time.Millisecond, time.Second, 0},
 		{"as long as a turn", 2 * time.Millisecond, 6 * time.Millisecond, 0, 8},
 		{"half as long", 2 * time.Millisecond, 3 * time.Millisecond, 0, 16},
+		{"a slow database", 200 * time.Millisecond, 200 * time.Millisecond, 0, 0},
 		{"never more than a few for each slot", 2 * time.Millisecond, time.Microsecond, 0, 32},
 	} {
 		p := pace{trip: c.trip, ran: c.ran}

@@ -247,6 +247,7 @@ func (w *Worker) done(t *turn, took time.Duration) {
 		}
 		h.stored = true
 	}
+	w.dispatch()
 	w.out.Claimed += len(t.claimed)
 	if len(t.claimed) > 0 {
 		w.out.Claim = took
@@ -277,6 +278,7 @@ func (w *Worker) settle(t *turn) {
 	}
 	for _, h := range t.ends {
 		delete(w.all, h.live.Token)
+		h.phase = reported
 		switch {
 		case t.reported[h.live.Token] || h.doubt:
 			w.out.Ended[h.report.State]++

@@ -101,6 +101,7 @@ type Worker struct {
 	begun    time.Duration // when those that run got their slots, since epoch, added up
 	unmarked []*held       // running, their start is not stored; in order of start
 	ends     []*held       // to be reported
+	owed     []*held       // gave back their slots; those at the front are not reported
 	lost     bool          // the lease is lost: nothing more is written
 	draining bool
 	idle     chan struct{} // closed when draining and nothing is held
