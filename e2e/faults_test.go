@@ -222,6 +222,11 @@ func newFleet(t *testing.T, executors int) *crew {
 func (f *crew) add() *hand {
 	f.t.Helper()
 	h := &hand{work: filepath.Join(f.t.TempDir(), "work")}
+	f.t.Cleanup(func() { // after a failure: nobody may outlive the test
+		for _, pid := range processesBelow(h.work) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	name := "executor-" + strconv.Itoa(len(f.executors)+1)
 	h.service = f.service("executor", "--name", name, "--slots", "4", "--grace", "3s", "--work-dir", h.work)
 	h.name = name
