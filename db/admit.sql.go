@@ -344,24 +344,3 @@ func (q *Queries) TakeWakes(ctx context.Context, arg TakeWakesParams) ([]TakeWak
 	}
 	return items, nil
 }
-
-const wakesWaiting = `-- name: WakesWaiting :one
-SELECT
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.not_before <= statement_timestamp()) AS runs,
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.not_before <= statement_timestamp()) AS pools,
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.not_before <= statement_timestamp()) AS groups
-`
-
-type WakesWaitingRow struct {
-	Runs   bool
-	Pools  bool
-	Groups bool
-}
-
-// WakesWaiting says for each kind whether anything is due.
-func (q *Queries) WakesWaiting(ctx context.Context) (WakesWaitingRow, error) {
-	row := q.db.QueryRow(ctx, wakesWaiting)
-	var i WakesWaitingRow
-	err := row.Scan(&i.Runs, &i.Pools, &i.Groups)
-	return i, err
-}

@@ -15,8 +15,8 @@ func TestControlReadsHotTablesByIndexWhateverTheStatistics(t *testing.T) {
 	t.Parallel()
 	// These look at every row, or at a handful; each is rare or its table tiny.
 	whole := map[string]string{
-		"WatchedExecutors": "all executors that there are",
-		"StuckGroups":      "the slow sweep",
+		"Look":        "all executors that there are",
+		"StuckGroups": "the slow sweep",
 	}
 	url := dbtest.URL(t)
 	pool := dbtest.Open(t, configFor(url))

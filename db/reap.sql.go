@@ -136,6 +136,86 @@ func (q *Queries) LockOrphans(ctx context.Context, executors []uuid.UUID, batch 
 	return items, nil
 }
 
+const look = `-- name: Look :many
+WITH RECURSIVE names AS (
+    SELECT f.id
+    FROM (SELECT l.executor AS id FROM live AS l ORDER BY l.executor LIMIT 1) AS f
+    UNION ALL
+    SELECT x.id
+    FROM names AS n
+    CROSS JOIN LATERAL (SELECT l.executor AS id FROM live AS l WHERE l.executor > n.id ORDER BY l.executor LIMIT 1) AS x
+)
+SELECT d.woken, d.admit, d.late, d.orphans, e.id, coalesce(e.name, '')::text AS name, coalesce(e.beat, 0)::bigint AS beat,
+    coalesce(e.lease_until < now(), false)::boolean AS expired,
+    coalesce(e.lease_until > now() + interval '2 milliseconds' * $1::bigint, false)::boolean AS ahead
+FROM (
+    SELECT
+        -- The first of each kind, in the order of one index: EXISTS may take another and read every wake to come.
+        (coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'r' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)
+            OR coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'p' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false))::boolean AS woken,
+        coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'g' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS admit,
+        (EXISTS (SELECT 1 FROM open_run AS o WHERE o.deadline_at <= statement_timestamp())
+            OR EXISTS (SELECT 1 FROM ready AS r WHERE r.queue_deadline <= statement_timestamp())
+            OR EXISTS (SELECT 1 FROM waiter AS w WHERE w.queue_deadline <= statement_timestamp())
+            OR EXISTS (SELECT 1 FROM pipeline AS p WHERE p.paused_until <= statement_timestamp()))::boolean AS late,
+        EXISTS (
+            SELECT 1
+            FROM names AS n
+            LEFT JOIN executor AS x ON x.id = n.id
+            WHERE x.id IS NULL
+               OR x.stopped_at IS NOT NULL
+        )::boolean AS orphans
+) AS d
+LEFT JOIN executor AS e ON e.stopped_at IS NULL
+`
+
+type LookRow struct {
+	Woken   bool
+	Admit   bool
+	Late    bool
+	Orphans bool
+	ID      *uuid.UUID
+	Name    string
+	Beat    int64
+	Expired bool
+	Ahead   bool
+}
+
+// Look is all that a scheduler at rest asks, once a second: whether runs or pools, and groups, have been
+// woken and nobody said so; whether a time has passed that the reaper acts on; whether an executor that is
+// gone still holds something (as LiveExecutors finds it). With it comes every executor that has not
+// stopped, for the reaper to compare with what it saw before: a lease has to be over and the beat has to
+// stand still. Without executors there is one row, and its id is NULL.
+func (q *Queries) Look(ctx context.Context, leaseMs int64) ([]LookRow, error) {
+	rows, err := q.db.Query(ctx, look, leaseMs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LookRow
+	for rows.Next() {
+		var i LookRow
+		if err := rows.Scan(
+			&i.Woken,
+			&i.Admit,
+			&i.Late,
+			&i.Orphans,
+			&i.ID,
+			&i.Name,
+			&i.Beat,
+			&i.Expired,
+			&i.Ahead,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const noteRepairs = `-- name: NoteRepairs :exec
 INSERT INTO repair (kind, run_id, detail)
 SELECT $1::text, unnest($2::bigint[]), $3::text
@@ -291,30 +371,46 @@ func (q *Queries) StuckRuns(ctx context.Context, arg StuckRunsParams) ([]int64, 
 
 const timeOutQueued = `-- name: TimeOutQueued :many
 WITH released AS (
-    SELECT r.run_id, r.number
-    FROM ready AS r
-    WHERE r.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
-    ORDER BY r.run_id, r.number
-    LIMIT $2::int
-    FOR UPDATE SKIP LOCKED
+    SELECT k.place
+    FROM (
+        SELECT r.run_id, r.number
+        FROM ready AS r
+        WHERE r.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
+        ORDER BY r.queue_deadline
+        LIMIT $2::int
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place
+        FROM ready AS r
+        WHERE r.run_id = l.run_id
+          AND r.number = l.number
+          AND r.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
+        FOR UPDATE SKIP LOCKED
+    ) AS k
 ), queued AS (
-    SELECT w.run_id, w.number
-    FROM waiter AS w
-    WHERE w.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
-    ORDER BY w.run_id, w.number
-    LIMIT $2::int
-    FOR UPDATE SKIP LOCKED
+    SELECT k.place
+    FROM (
+        SELECT w.run_id, w.number
+        FROM waiter AS w
+        WHERE w.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
+        ORDER BY w.queue_deadline
+        LIMIT $2::int
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT w.ctid AS place
+        FROM waiter AS w
+        WHERE w.run_id = l.run_id
+          AND w.number = l.number
+          AND w.queue_deadline <= coalesce($1::timestamptz, statement_timestamp())
+        FOR UPDATE SKIP LOCKED
+    ) AS k
 ), gone AS (
     DELETE FROM ready AS r
-    USING released AS d
-    WHERE r.run_id = d.run_id
-      AND r.number = d.number
+    WHERE r.ctid = ANY(ARRAY(SELECT d.place FROM released AS d))
     RETURNING r.run_id, r.number, r.pool_id, r.pipeline_id
 ), left_queue AS (
     DELETE FROM waiter AS w
-    USING queued AS d
-    WHERE w.run_id = d.run_id
-      AND w.number = d.number
+    WHERE w.ctid = ANY(ARRAY(SELECT d.place FROM queued AS d))
     RETURNING w.run_id, w.number, w.pool_id, w.pipeline_id
 ), late AS (
     SELECT g.run_id, g.number, g.pool_id, g.pipeline_id, 'ready' AS was FROM gone AS g
@@ -373,17 +469,26 @@ func (q *Queries) TimeOutQueued(ctx context.Context, now *time.Time, batch int32
 
 const timeOutRuns = `-- name: TimeOutRuns :many
 WITH due AS (
-    SELECT o.run_id
-    FROM open_run AS o
-    WHERE o.deadline_at <= coalesce($1::timestamptz, statement_timestamp())
-    ORDER BY o.run_id
-    LIMIT $2::int
-    FOR UPDATE SKIP LOCKED
+    SELECT k.place
+    FROM (
+        -- In the order of its index: in the order of the keys all open runs would be read for the late ones.
+        SELECT o.run_id
+        FROM open_run AS o
+        WHERE o.deadline_at <= coalesce($1::timestamptz, statement_timestamp())
+        ORDER BY o.deadline_at
+        LIMIT $2::int
+    ) AS l
+    CROSS JOIN LATERAL (
+        SELECT o.ctid AS place
+        FROM open_run AS o
+        WHERE o.run_id = l.run_id
+          AND o.deadline_at <= coalesce($1::timestamptz, statement_timestamp())
+        FOR UPDATE SKIP LOCKED
+    ) AS k
 ), marked AS (
     UPDATE open_run AS o
     SET timed_out_at = now(), deadline_at = NULL
-    FROM due AS d
-    WHERE o.run_id = d.run_id
+    WHERE o.ctid = ANY(ARRAY(SELECT d.place FROM due AS d))
     RETURNING o.run_id
 ), woken AS (
     INSERT INTO wake (kind, subject)
@@ -408,51 +513,6 @@ func (q *Queries) TimeOutRuns(ctx context.Context, now *time.Time, batch int32) 
 			return nil, err
 		}
 		items = append(items, run_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const watchedExecutors = `-- name: WatchedExecutors :many
-SELECT e.id, e.name, e.beat, e.draining_at, (e.lease_until < now())::boolean AS expired,
-    (e.lease_until > now() + interval '2 milliseconds' * $1::bigint)::boolean AS ahead
-FROM executor AS e
-WHERE e.stopped_at IS NULL
-`
-
-type WatchedExecutorsRow struct {
-	ID         uuid.UUID
-	Name       string
-	Beat       int64
-	DrainingAt *time.Time
-	Expired    bool
-	Ahead      bool
-}
-
-// WatchedExecutors gives every executor that has not stopped, for the reaper to compare with what it
-// saw before: a lease has to be over and the beat has to stand still.
-func (q *Queries) WatchedExecutors(ctx context.Context, leaseMs int64) ([]WatchedExecutorsRow, error) {
-	rows, err := q.db.Query(ctx, watchedExecutors, leaseMs)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []WatchedExecutorsRow
-	for rows.Next() {
-		var i WatchedExecutorsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Name,
-			&i.Beat,
-			&i.DrainingAt,
-			&i.Expired,
-			&i.Ahead,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

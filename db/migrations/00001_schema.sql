@@ -86,6 +86,7 @@ CREATE TABLE pipeline (
     CONSTRAINT pipeline_frozen CHECK ((frozen_at IS NULL) = (frozen_by IS NULL))
 );
 CREATE INDEX pipeline_source ON pipeline (source_id);
+CREATE INDEX pipeline_paused_until ON pipeline (paused_until) WHERE paused_until IS NOT NULL;
 
 -- The last number given to a run of a pipeline, apart from the pipeline so that drawing a number
 -- blocks nobody who reads the definition.

@@ -64,13 +64,6 @@ WHERE w.kind = @kind::text
   AND w.subject = @subject::bigint
   AND w.not_before <= statement_timestamp();
 
--- WakesWaiting says for each kind whether anything is due.
--- name: WakesWaiting :one
-SELECT
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.not_before <= statement_timestamp()) AS runs,
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.not_before <= statement_timestamp()) AS pools,
-    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.not_before <= statement_timestamp()) AS groups;
-
 -- GroupRuns gives the open runs of groups, oldest first.
 -- name: GroupRuns :many
 SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.cancel_requested

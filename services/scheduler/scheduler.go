@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 		advancer  = advance.New(control, cache, cfg.Log, advanced)
 		admitter  = admit.New(cache, advancer, advanced)
 		planner   = plan.New(control, cache, advancer, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups) })
-		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken) })
+		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken, groups) })
 		sweeper   = reap.NewSweeper(upkeep, 2*time.Minute, cfg.Log, m.mended)
 		listening = func(ctx context.Context) error {
 			db.Listen(ctx, control, cfg.Log, func(channel string) {
@@ -101,9 +101,10 @@ func Run(ctx context.Context, cfg Config) error {
 	s.Go(func(ctx context.Context) error { notify.Run(ctx); return nil })
 	s.Go(listening)
 	ready := newGate(func(ctx context.Context) error { return prepare(ctx, control, pruner, warnings) })
-	s.Loop(&loop.Loop{Name: "plan", Interval: 5 * time.Second, Hint: planner.Due(), Step: ready.before(planner.Step), Log: cfg.Log})
-	s.Loop(&loop.Loop{Name: "admit", Interval: time.Second, Hint: groups, Step: ready.before(admitter.Step), Log: cfg.Log})
-	s.Loop(&loop.Loop{Name: "advance", Interval: time.Second, Hint: woken, Step: ready.before(advancer.Step), Log: cfg.Log})
+	s.Loop(&loop.Loop{Name: "plan", Interval: 10 * time.Second, Hint: planner.Due(), Step: ready.before(planner.Step), Log: cfg.Log})
+	// The reaper looks once a second, in one query, whether anything is due for admit or advance.
+	s.Loop(&loop.Loop{Name: "admit", Interval: 20 * time.Second, Hint: groups, Step: ready.before(admitter.Step), Log: cfg.Log})
+	s.Loop(&loop.Loop{Name: "advance", Interval: 20 * time.Second, Hint: woken, Step: ready.before(advancer.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "reap", Interval: time.Second, Step: ready.before(reaper.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "prune", Interval: time.Hour, Step: ready.before(pruner.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "sweep", Interval: 2 * time.Minute, Step: ready.before(sweeper.Step), Log: cfg.Log})

@@ -42,10 +42,14 @@ func spread(o advance.Outcome, notify *db.Notifier, woken, groups hint) {
 	}
 }
 
-// wakeAfter makes advance look at once at what the reaper has left for it.
-func wakeAfter(o reap.Outcome, woken hint) {
-	if o.Lost+o.TimedOut+o.Late > 0 {
+// wakeAfter makes advance and admit look at once at what the reaper has left for
+// them, or has seen that somebody has.
+func wakeAfter(o reap.Outcome, woken, groups hint) {
+	if o.Woken || o.Lost+o.TimedOut+o.Late > 0 {
 		woken.give()
+	}
+	if o.Admit {
+		groups.give()
 	}
 }
 

@@ -45,6 +45,9 @@ type Outcome struct {
 	TimedOut int // runs
 	Late     int // tasks that waited too long in a queue
 	Resumed  int // pipelines whose pause was over
+
+	// Somebody has left wakes for advance (runs and pools), or for admit (groups).
+	Woken, Admit bool
 }
 
 // New makes a Reaper for executors with leases of the given length. clock is
@@ -53,16 +56,26 @@ func New(pool *db.Pool, revisions *revision.Cache, lease time.Duration, clock fu
 	return &Reaper{pool: pool, revisions: revisions, lease: lease, clock: clock, log: log, told: told, seen: map[uuid.UUID]sighting{}}
 }
 
-// Step does one turn of everything.
+// Step does one turn of everything. At rest it is one query.
 func (r *Reaper) Step(ctx context.Context) error {
 	var out Outcome
 	q := r.pool.Queries()
-	if err := r.watch(ctx, q, &out); err != nil {
+	rows, err := q.Look(ctx, r.lease.Milliseconds())
+	if err != nil {
+		return fmt.Errorf("look at what is due: %w", err)
+	}
+	if err := r.watch(ctx, q, rows, &out); err != nil {
 		return err
 	}
-	more, err := r.takeBack(ctx, &out)
-	if err != nil {
-		return err
+	more := false
+	if rows[0].Orphans || out.Dead > 0 {
+		if more, err = r.takeBack(ctx, &out); err != nil {
+			return err
+		}
+	}
+	out.Woken, out.Admit = rows[0].Woken, rows[0].Admit
+	if !rows[0].Late {
+		return r.done(out, more)
 	}
 	runs, err := q.TimeOutRuns(ctx, nil, batchSize)
 	if err != nil {
@@ -79,8 +92,12 @@ func (r *Reaper) Step(ctx context.Context) error {
 		return fmt.Errorf("end pauses: %w", err)
 	}
 	out.Resumed = len(resumed)
+	return r.done(out, more || len(runs) == batchSize || len(tasks) >= batchSize)
+}
+
+func (r *Reaper) done(out Outcome, more bool) error {
 	r.told(out)
-	if more || len(runs) == batchSize || len(tasks) >= batchSize {
+	if more {
 		return loop.ErrMore
 	}
 	return nil
@@ -89,30 +106,30 @@ func (r *Reaper) Step(ctx context.Context) error {
 // watch declares executors dead whose lease is over by the database's clock and
 // whose beat has stood still for a lease on our own: a jump of the one clock
 // must neither kill healthy work nor keep dead work.
-func (r *Reaper) watch(ctx context.Context, q *db.Queries, out *Outcome) error {
+func (r *Reaper) watch(ctx context.Context, q *db.Queries, rows []db.LookRow, out *Outcome) error {
 	now := r.clock()
-	rows, err := q.WatchedExecutors(ctx, r.lease.Milliseconds())
-	if err != nil {
-		return fmt.Errorf("look at executors: %w", err)
-	}
 	here := make(map[uuid.UUID]bool, len(rows))
 	for _, e := range rows {
-		here[e.ID] = true
-		s, ok := r.seen[e.ID]
+		if e.ID == nil {
+			continue // there is none
+		}
+		id := *e.ID
+		here[id] = true
+		s, ok := r.seen[id]
 		if !ok || s.beat != e.Beat {
-			r.seen[e.ID] = sighting{e.Beat, now}
+			r.seen[id] = sighting{e.Beat, now}
 			continue
 		}
 		if !e.Expired && !e.Ahead || now-s.at < r.lease {
 			continue
 		}
-		n, err := q.StopExecutor(ctx, e.ID, e.Beat)
+		n, err := q.StopExecutor(ctx, id, e.Beat)
 		if err != nil {
 			return fmt.Errorf("declare executor dead: %w", err)
 		}
 		if n > 0 {
 			out.Dead++
-			r.log.Warn("reap: an executor has stopped answering; its tasks run again elsewhere", "executor", e.Name, "id", e.ID, "silent_for", now-s.at)
+			r.log.Warn("reap: an executor has stopped answering; its tasks run again elsewhere", "executor", e.Name, "id", id, "silent_for", now-s.at)
 		}
 	}
 	for id := range r.seen {
