@@ -78,7 +78,7 @@ func (c *chain) run(ctx context.Context) error {
 func (i *installation) ended(ctx context.Context, run int64) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return eventually(ctx, time.Millisecond, fmt.Sprintf("run %d has ended", run), func() (bool, error) {
+	return eventually(ctx, 5*time.Millisecond, fmt.Sprintf("run %d has ended", run), func() (bool, error) {
 		return value[bool](ctx, i.pool, `SELECT NOT EXISTS (SELECT FROM open_run WHERE run_id = $1)`, run)
 	})
 }

@@ -37,7 +37,7 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 		return err
 	}
 	defer in.close()
-	ones, fans := b.size(4000, 100), b.size(300, 5)
+	ones, fans := b.size(3500, 100), b.size(300, 5)
 	when := schedule(b.period())
 	if err := in.register(ctx, "ones", named("one", ones, oneTask(when))); err != nil {
 		return err
