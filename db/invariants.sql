@@ -187,7 +187,7 @@ CROSS JOIN LATERAL (
 ) AS x
 WHERE r.state = 'succeeded' AND x.failed + x.canceled > 0
    OR r.state = 'failed' AND x.failed = 0 AND r.reason = ''
-   OR r.state = 'canceled' AND r.cancel_requested_at IS NULL
+   OR r.state = 'canceled' AND r.cancel_requested_at IS NULL AND r.reason <> 'overlap'
    OR r.state = 'skipped' AND EXISTS (
     SELECT FROM public.attempt AS a WHERE a.run_id = r.id AND (a.state <> 'succeeded' OR a.reason = '')
    );
@@ -385,6 +385,7 @@ JOIN run AS r ON r.id = t.run_id
 JOIN attempt AS a ON a.run_id = t.run_id AND a.number = t.number
 WHERE t.state = 'failed'
   AND t.handbacks < 10
+  AND t.losses <= t.lost_limit              -- a hand-back may have counted as a loss, too
   AND r.cancel_requested_at IS NULL
   AND NOT EXISTS (
     SELECT FROM event AS e

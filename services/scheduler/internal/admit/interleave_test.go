@@ -29,6 +29,9 @@ func TestWhateverCommitsDuringAnAdmissionIsTakenIntoAccount(t *testing.T) {
 		{"queue, a new request", "queue", false, func(w *schedtest.World, _, _ int64) func() error {
 			return func() error { w.Trigger("p"); return nil }
 		}},
+		{"queue, another scheduler", "queue", false, func(w *schedtest.World, _, _ int64) func() error {
+			return func() error { w.Trigger("p"); return w.Replica().Admitter.Step(w.T.Context()) }
+		}},
 		{"queue, the end of the run before", "queue", true, func(w *schedtest.World, busy, _ int64) func() error {
 			return func() error { return endAll(w, busy) }
 		}},
@@ -155,5 +158,30 @@ func TestManyLargeRunsStartInSteps(t *testing.T) {
 	}
 	if n := schedtest.Value[int64](w, `SELECT count(*) FROM ready`); n != 50*500 {
 		t.Errorf("%d tasks are ready, want 25 000", n)
+	}
+}
+
+// A queued run is being canceled at the moment when its group's rules end it: the
+// row that is locked in the end is not the one that was found, and must go all
+// the same.
+func TestARunThatIsBeingCanceledIsEndedByItsGroup(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(one("fail", 1), time.Time{})
+	w.Trigger("p")
+	w.Settle()
+	queued := w.Trigger("p")
+	cancel := w.Begin()
+	if _, err := cancel.Queries().CancelRun(t.Context(), db.CancelRunParams{RunID: queued, By: "ana"}); err != nil {
+		t.Fatal(err)
+	}
+	wait := w.Blocked(func() error { return w.Admitter.Step(t.Context()) })
+	cancel.Commit()
+	wait()
+	if got, want := w.RunState(queued), "failed:overlap"; got != want {
+		t.Errorf("run = %q, want %q", got, want)
+	}
+	if n := schedtest.Value[int64](w, `SELECT count(*) FROM open_run WHERE run_id = $1`, queued); n != 0 {
+		t.Error("the run has ended and is open")
 	}
 }

@@ -57,7 +57,11 @@ func TestWhateverCommitsDuringADecisionIsTakenIntoAccountOnce(t *testing.T) {
 		s.w.Exec(`INSERT INTO wake (kind, subject, number, state) VALUES ('r', $1, -1, 'recount')`, s.run)
 	}
 	pools := func(s *scene) func() error {
-		return func() error { return s.w.Replica().Advancer.Step(s.w.T.Context()) }
+		return func() error { // slots are free of a sudden
+			s.w.Exec(`UPDATE pool SET slots = 3`)
+			defer s.w.Exec(`UPDATE pool SET slots = 1`)
+			return s.w.Replica().Advancer.Step(s.w.T.Context())
+		}
 	}
 	tests := []struct {
 		name   string

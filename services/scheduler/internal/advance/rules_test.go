@@ -230,11 +230,14 @@ func TestAPoolKeepsItsLimitThoughAClaimCommitsDuringItsCount(t *testing.T) {
 func TestWaitersAreLockedInOrder(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	w.Register("kind: pool\nname: db\nslots: 2\n---\nname: p\ntasks:\n  a: {run: x, pool: db}\n  b: {run: x, pool: db, priority: 5}\n", time.Time{})
+	w.Register("kind: pool\nname: db\nslots: 1\n---\nname: p\nconcurrency: {limit: 2}\ntasks:\n  a: {run: x, pool: db}\n  b: {run: x, pool: db, priority: 5}\n", time.Time{})
+	w.Trigger("p")
+	w.Settle() // its b holds the slot
 	run := w.Trigger("p")
-	w.Turn() // both wait, b in front
-	if n := schedtest.Value[int64](w, `SELECT count(*) FROM waiter`); n != 2 {
-		t.Skipf("%d waiters", n)
+	w.Settle()
+	w.Exec(`UPDATE pool SET slots = 4`)
+	if n := schedtest.Value[int64](w, `SELECT count(*) FROM waiter WHERE run_id = $1`, run); n != 2 {
+		t.Fatalf("%d tasks wait, want both", n)
 	}
 	cancel := w.Begin()
 	cancel.Exec(`SELECT 1 FROM waiter WHERE run_id = $1 AND number = 0 FOR UPDATE`, run)

@@ -50,6 +50,10 @@ func TestWhateverCommitsWhileATickIsDecidedIsTakenIntoAccount(t *testing.T) {
 					if n := schedtest.Value[int64](w, `SELECT count(*) FROM inv.inv_09_run_while_paused`); n > 0 {
 						t.Errorf("with the other before %s: a run after its pause", before)
 					}
+					// The pause was there before the tick was taken up.
+					if n := schedtest.Value[int64](w, `SELECT count(*) FROM tick WHERE state = 'run'`); n > 0 && tt.name == "a pause" && before == "LockDueSchedules" {
+						t.Error("a paused pipeline's tick became a run")
+					}
 					for _, inv := range []string{"inv_01_tick_fired_twice", "inv_02_tick_decided_twice", "inv_05_tick_run_mismatch"} {
 						if n := schedtest.Value[int64](w, `SELECT count(*) FROM inv.`+inv); n > 0 {
 							t.Errorf("with the other before %s: %s: %d", before, inv, n)

@@ -131,19 +131,16 @@ func (w *World) Interleave(prepare func() (step func(context.Context, *db.Querie
 // may be going on.
 func (w *World) Check() {
 	w.T.Helper()
-	rows, err := w.Pool.PGX().Query(w.T.Context(), `SELECT r.inv || ': ' || r.bad FROM inv.report() AS r WHERE r.bad > 0`)
+	pool, err := db.Open(w.T.Context(), db.Config{URL: w.URL, Purpose: db.Upkeep})
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var broken string
-		if err := rows.Scan(&broken); err != nil {
-			w.T.Fatal(err)
-		}
-		w.T.Errorf("invariant %s", broken)
-	}
-	if err := rows.Err(); err != nil {
+	defer pool.Close()
+	broken, err := db.SelfCheck(w.T.Context(), pool, true)
+	if err != nil {
 		w.T.Fatal(err)
+	}
+	for _, b := range broken {
+		w.T.Errorf("%s: %d rows, such as %s", b.Name, b.Rows, b.Example)
 	}
 }

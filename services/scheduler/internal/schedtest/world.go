@@ -29,6 +29,7 @@ import (
 // A World is one database with one scheduler's parts and one executor.
 type World struct {
 	T        testing.TB
+	URL      string
 	Pool     *db.Pool
 	Cache    *revision.Cache
 	Advancer *advance.Advancer
@@ -40,7 +41,8 @@ type World struct {
 // New makes a world with an executor that has many slots.
 func New(t testing.TB) *World {
 	t.Helper()
-	w := &World{T: t, Pool: dbtest.New(t)}
+	url := dbtest.URL(t)
+	w := &World{T: t, URL: url, Pool: dbtest.Open(t, db.Config{URL: url})}
 	w.build()
 	w.Executor = w.NewExecutor()
 	return w
@@ -48,7 +50,14 @@ func New(t testing.TB) *World {
 
 // Replica is a second scheduler on the same database.
 func (w *World) Replica() *World {
-	r := &World{T: w.T, Pool: w.Pool, Executor: w.Executor}
+	r := &World{T: w.T, URL: w.URL, Pool: w.Pool, Executor: w.Executor}
+	r.build()
+	return r
+}
+
+// Apart is a replica with connections of its own.
+func (w *World) Apart() *World {
+	r := &World{T: w.T, URL: w.URL, Pool: dbtest.Open(w.T, db.Config{URL: w.URL}), Executor: w.Executor}
 	r.build()
 	return r
 }
@@ -136,12 +145,13 @@ func (w *World) Trigger(name string) int64 {
 	w.T.Helper()
 	id := Value[int64](w, `
 WITH p AS (
-	SELECT p.id, p.namespace, p.name, p.revision_id, g.id AS group_id FROM pipeline p JOIN run_group g ON g.pipeline_id = p.id WHERE p.name = $1
+	SELECT p.id, p.namespace, p.name, p.revision_id, g.id AS group_id, (v.spec #>> '{concurrency,limit}')::integer AS most
+	FROM pipeline p JOIN run_group g ON g.pipeline_id = p.id JOIN revision v ON v.id = p.revision_id WHERE p.name = $1
 ), n AS (
 	UPDATE pipeline_counter c SET last = last + 1 FROM p WHERE c.pipeline_id = p.id RETURNING c.last
 ), r AS (
-	INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end, group_id, state)
-	SELECT next_run_id(), p.id, p.revision_id, n.last, p.namespace, p.name, 'manual', now(), now(), now(), p.group_id, 'queued' FROM p, n
+	INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end, group_id, concurrency_limit, state)
+	SELECT next_run_id(), p.id, p.revision_id, n.last, p.namespace, p.name, 'manual', now(), now(), now(), p.group_id, p.most, 'queued' FROM p, n
 	RETURNING id, pipeline_id, group_id, revision_id
 ), o AS (
 	INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state) SELECT id, pipeline_id, group_id, revision_id, 'queued' FROM r
