@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
+	"github.com/synthesizer-dev/synthesizer/cli/process"
 	"github.com/synthesizer-dev/synthesizer/services/executor"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/exectest"
 )
@@ -38,6 +40,14 @@ func spawn(t *testing.T, w *exectest.World, dir string) *spawned {
 		s.kill()
 		if t.Failed() {
 			t.Logf("executor's log:\n%s", s.log)
+		}
+		// The next executor on this host would remove what it leaves; here is none.
+		for range 100 {
+			if homes, _ := filepath.Glob(filepath.Join(dir, "*", "lock")); len(homes) == 0 {
+				return
+			}
+			_, _ = process.SweepLeftovers(context.Background(), dir, nil)
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	return s

@@ -64,7 +64,8 @@ func TestOperatorsDrain(t *testing.T) {
 	beat := func() int64 { return exectest.Value[int64](w, `SELECT beat FROM executor`) }
 	w.Exec(`UPDATE executor SET draining_at = now(), drained_by = 'somebody'`)
 	seen := beat()
-	w.Until("it has heard", func() bool { return beat() > seen })
+	// The renewal after the one that was told: by then it has taken that to heart.
+	w.Until("it has heard", func() bool { return beat() > seen+1 })
 	w.Release(run, "p", "a")
 	w.Exec(`SELECT pg_notify('syn_ready', '')`)
 	seen = beat()
@@ -81,7 +82,7 @@ func TestIdleExecutorIsQuiet(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	t.Parallel()
+	// Not beside others: it tells what an executor does when nothing happens.
 	w := exectest.New(t, "name: p\ntasks:\n  a: {run: 'true'}\n")
 	r := start(t, w, nil)
 	w.Until("it is there", func() bool { return r.parts.Ready(t.Context()) == nil })
@@ -91,9 +92,10 @@ func TestIdleExecutorIsQuiet(t *testing.T) {
 	time.Sleep(13 * time.Second) // until it is idle, and the counts are told
 	before := transactions()
 	time.Sleep(20 * time.Second)
-	// One query a second; a connection that has been idle is pinged first, which counts here too.
-	if n := transactions() - before; n > 36 {
-		t.Errorf("%d transactions in 20 s of idleness, want 36 at most", n)
+	// One query a second; a connection that has been idle is pinged first, which counts here too. On a
+	// machine that is too busy to renew in time, renewals are repeated.
+	if n := transactions() - before; n > 60 {
+		t.Errorf("%d transactions in 20 s of idleness, want 60 at most", n)
 	} else {
 		t.Logf("%d transactions in 20 s", n)
 	}
