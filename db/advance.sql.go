@@ -151,7 +151,7 @@ const dropWakesOfEnded = `-- name: DropWakesOfEnded :exec
 DELETE FROM wake AS w
 WHERE w.kind = 'r'
   AND w.subject = ANY($1::bigint[])
-  AND NOT EXISTS (SELECT 1 FROM open_run AS o WHERE o.run_id = w.subject)
+  AND (SELECT o.run_id FROM open_run AS o WHERE o.run_id = w.subject) IS NULL
 `
 
 // DropWakesOfEnded deletes the wakes of those of the runs that are not open, locked or not. One statement:

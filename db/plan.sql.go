@@ -383,15 +383,15 @@ func (q *Queries) LockGroups(ctx context.Context, ids []int64) error {
 
 const moveSchedules = `-- name: MoveSchedules :exec
 UPDATE schedule AS s
-SET next_at = nullif(m.next_at, '0001-01-01 00:00:00+00')
-FROM (SELECT unnest($1::bigint[]) AS id, unnest($2::timestamptz[]) AS next_at) AS m
-WHERE s.id = m.id
-  AND (m.next_at = '0001-01-01 00:00:00+00' OR s.next_at < m.next_at)
+SET next_at = nullif(($1::timestamptz[])[array_position($2::bigint[], s.id)], '0001-01-01 00:00:00+00')
+WHERE s.id = ANY($2::bigint[])
+  AND (s.next_at < ($1::timestamptz[])[array_position($2::bigint[], s.id)]
+    OR ($1::timestamptz[])[array_position($2::bigint[], s.id)] = '0001-01-01 00:00:00+00')
 `
 
 // MoveSchedules sets the next tick of schedules; the zero time stands for never again. Time never goes back.
-func (q *Queries) MoveSchedules(ctx context.Context, ids []int64, nextAts []time.Time) error {
-	_, err := q.db.Exec(ctx, moveSchedules, ids, nextAts)
+func (q *Queries) MoveSchedules(ctx context.Context, nextAts []time.Time, ids []int64) error {
+	_, err := q.db.Exec(ctx, moveSchedules, nextAts, ids)
 	return err
 }
 

@@ -13,7 +13,7 @@ import (
 const dropOldExecutors = `-- name: DropOldExecutors :execrows
 DELETE FROM executor AS e
 WHERE e.stopped_at < coalesce($1::timestamptz, now()) - interval '1 day' * $2::int
-  AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.executor = e.id)
+  AND (SELECT 1 FROM live AS l WHERE l.executor = e.id LIMIT 1) IS NULL
 `
 
 // DropOldExecutors forgets executors that stopped days ago and hold nothing.

@@ -77,7 +77,6 @@ SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.state, l.revi
 FROM live AS l
 WHERE l.executor = ANY($1::uuid[])
   AND (l.target IS NULL OR l.state = 'claimed')
-ORDER BY l.run_id, l.number
 LIMIT $2::int
 FOR UPDATE SKIP LOCKED
 `
@@ -100,7 +99,7 @@ type LockOrphansRow struct {
 }
 
 // LockOrphans locks live attempts of executors that are gone: local ones, and remote ones that were
-// claimed and not yet handed to the target's shard.
+// claimed and not yet handed to the target's shard. In no order: it waits for nobody.
 func (q *Queries) LockOrphans(ctx context.Context, executors []uuid.UUID, batch int32) ([]LockOrphansRow, error) {
 	rows, err := q.db.Query(ctx, lockOrphans, executors, batch)
 	if err != nil {
@@ -327,10 +326,10 @@ FROM open_run AS o
 WHERE o.state = 'running'
   AND o.admitted_at < coalesce($1::timestamptz, now()) - interval '1 millisecond' * $2::bigint
   AND o.run_id > $3
-  AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id)
+  AND (SELECT 1 FROM ready AS r WHERE r.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id LIMIT 1) IS NULL
 ORDER BY o.run_id
 LIMIT $4::int
 `

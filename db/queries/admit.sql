@@ -101,14 +101,12 @@ WITH held AS (
 ), opened AS (
     UPDATE open_run AS o
     SET state = 'running', admitted_at = now()
-    FROM held AS h
-    WHERE o.run_id = h.run_id
+    WHERE o.run_id = ANY(ARRAY(SELECT h.run_id FROM held AS h))
     RETURNING o.run_id
 )
 UPDATE run AS r
 SET state = 'running', started_at = greatest(now(), r.created_at)
-FROM opened AS d
-WHERE r.id = d.run_id
+WHERE r.id = ANY(ARRAY(SELECT d.run_id FROM opened AS d))
 RETURNING r.id;
 
 -- RequestCancel asks open runs to stop and wakes them.
@@ -122,15 +120,13 @@ WITH held AS (
     FOR UPDATE
 ), asked AS (
     UPDATE open_run AS o
-    SET cancel_requested_at = clock_timestamp()
-    FROM held AS h
-    WHERE o.run_id = h.run_id
-    RETURNING o.run_id, o.cancel_requested_at
+    SET cancel_requested_at = statement_timestamp()
+    WHERE o.run_id = ANY(ARRAY(SELECT h.run_id FROM held AS h))
+    RETURNING o.run_id
 ), stamped AS (
     UPDATE run AS r
-    SET cancel_requested_at = a.cancel_requested_at, canceled_by = @by::text, cancel_reason = @why::text
-    FROM asked AS a
-    WHERE r.id = a.run_id
+    SET cancel_requested_at = statement_timestamp(), canceled_by = @by::text, cancel_reason = @why::text
+    WHERE r.id = ANY(ARRAY(SELECT a.run_id FROM asked AS a))
 ), woken AS (
     INSERT INTO wake (kind, subject)
     SELECT 'r', a.run_id

@@ -23,7 +23,7 @@ WHERE w.kind = 'r'
 DELETE FROM wake AS w
 WHERE w.kind = 'r'
   AND w.subject = ANY(@ids::bigint[])
-  AND NOT EXISTS (SELECT 1 FROM open_run AS o WHERE o.run_id = w.subject);
+  AND (SELECT o.run_id FROM open_run AS o WHERE o.run_id = w.subject) IS NULL;
 
 -- RunFacts gives what expressions of runs may read.
 -- name: RunFacts :many

@@ -99,10 +99,10 @@ RETURNING schedule_id, fire_at;
 -- MoveSchedules sets the next tick of schedules; the zero time stands for never again. Time never goes back.
 -- name: MoveSchedules :exec
 UPDATE schedule AS s
-SET next_at = nullif(m.next_at, '0001-01-01 00:00:00+00')
-FROM (SELECT unnest(@ids::bigint[]) AS id, unnest(@next_ats::timestamptz[]) AS next_at) AS m
-WHERE s.id = m.id
-  AND (m.next_at = '0001-01-01 00:00:00+00' OR s.next_at < m.next_at);
+SET next_at = nullif((@next_ats::timestamptz[])[array_position(@ids::bigint[], s.id)], '0001-01-01 00:00:00+00')
+WHERE s.id = ANY(@ids::bigint[])
+  AND (s.next_at < (@next_ats::timestamptz[])[array_position(@ids::bigint[], s.id)]
+    OR (@next_ats::timestamptz[])[array_position(@ids::bigint[], s.id)] = '0001-01-01 00:00:00+00');
 
 -- BreakSchedule takes a schedule that cannot be read out of the loop, with the reason for people.
 -- name: BreakSchedule :exec

@@ -17,7 +17,7 @@ WHERE k.created_at < coalesce(sqlc.narg('now')::timestamptz, now()) - interval '
 -- name: DropOldExecutors :execrows
 DELETE FROM executor AS e
 WHERE e.stopped_at < coalesce(sqlc.narg('now')::timestamptz, now()) - interval '1 day' * @days::int
-  AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.executor = e.id);
+  AND (SELECT 1 FROM live AS l WHERE l.executor = e.id LIMIT 1) IS NULL;
 
 -- DropOldSessions forgets sessions that are over.
 -- name: DropOldSessions :execrows

@@ -60,14 +60,13 @@ WHERE e.id IS NULL
    OR e.stopped_at IS NOT NULL;
 
 -- LockOrphans locks live attempts of executors that are gone: local ones, and remote ones that were
--- claimed and not yet handed to the target's shard.
+-- claimed and not yet handed to the target's shard. In no order: it waits for nobody.
 -- name: LockOrphans :many
 SELECT l.run_id, l.number, l.attempt, l.executor, l.lease_token, l.state, l.revision_id, l.started_at, l.stop_reason,
     l.failures, l.losses, l.handbacks, l.last_loser, l.losers
 FROM live AS l
 WHERE l.executor = ANY(@executors::uuid[])
   AND (l.target IS NULL OR l.state = 'claimed')
-ORDER BY l.run_id, l.number
 LIMIT @batch::int
 FOR UPDATE SKIP LOCKED;
 
@@ -190,10 +189,10 @@ FROM open_run AS o
 WHERE o.state = 'running'
   AND o.admitted_at < coalesce(sqlc.narg('now')::timestamptz, now()) - interval '1 millisecond' * @older_ms::bigint
   AND o.run_id > @after
-  AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id)
-  AND NOT EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id)
+  AND (SELECT 1 FROM ready AS r WHERE r.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id LIMIT 1) IS NULL
 ORDER BY o.run_id
 LIMIT @batch::int;
 

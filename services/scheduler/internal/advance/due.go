@@ -20,13 +20,14 @@ const postponed = time.Minute
 // cannot be decided by itself is left alone for a while and counted as a defect:
 // it must not hold up the others.
 func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), decide func(context.Context, *db.Queries, []int64) (Outcome, error)) (Outcome, error) {
-	var ids []int64
+	// Outside the transaction: what counts is what is there when the subjects are locked, and mostly
+	// there is nothing.
+	ids, err := a.pool.Queries().DueSubjects(ctx, db.DueSubjectsParams{Kind: kind, Batch: batchSize})
+	if err != nil || len(ids) == 0 {
+		return Outcome{}, err
+	}
 	var out Outcome
-	err := db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
-		if ids, err = q.DueSubjects(ctx, db.DueSubjectsParams{Kind: kind, Batch: batchSize}); err != nil || len(ids) == 0 {
-			out = Outcome{}
-			return err
-		}
+	err = db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
 		out, err = decide(ctx, q, ids)
 		return err
 	})
@@ -34,7 +35,7 @@ func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), dec
 		told(out)
 		return out, nil
 	}
-	if len(ids) == 0 || Transient(ctx, err) {
+	if Transient(ctx, err) {
 		return Outcome{}, err
 	}
 	if len(ids) > 1 {

@@ -29,7 +29,7 @@ func (d *decisions) write(ctx context.Context, q *db.Queries) error {
 		}
 	}
 	if len(d.moved) > 0 {
-		if err := q.MoveSchedules(ctx, d.moved, d.nexts); err != nil {
+		if err := q.MoveSchedules(ctx, d.nexts, d.moved); err != nil {
 			return fmt.Errorf("move schedules: %w", err)
 		}
 	}

@@ -3,10 +3,12 @@
 package reap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -155,6 +157,9 @@ func (r *Reaper) takeBack(ctx context.Context, out *Outcome) (more bool, err err
 			return fmt.Errorf("lock lost attempts: %w", err)
 		}
 		more = len(rows) == batchSize
+		slices.SortFunc(rows, func(a, b db.LockOrphansRow) int {
+			return cmp.Or(cmp.Compare(a.RunID, b.RunID), cmp.Compare(a.Number, b.Number))
+		})
 		if len(rows) == 0 {
 			return nil
 		}
