@@ -50,8 +50,10 @@ func (l *loop) run(ctx context.Context) error {
 type chain struct {
 	in     *installation
 	client *client.Client
+	fleet  fleet
 	n      int
 	before int64
+	cpu    map[string][]float64 // milliseconds a task, of each program by itself
 }
 
 func (c *chain) name() string { return "chain" }
@@ -67,11 +69,19 @@ func (c *chain) prepare(ctx context.Context) (err error) {
 }
 
 func (c *chain) run(ctx context.Context) error {
+	began := map[string]time.Duration{}
+	for _, p := range c.fleet {
+		began[p.name] = ran(p.cmd.Process.Pid)
+	}
 	run, _, err := c.client.CreateRun(ctx, "default", "chain", "", api.RunRequest{})
 	if err != nil {
 		return fmt.Errorf("ask for a run: %w", err)
 	}
-	return c.in.ended(ctx, run.ID)
+	err = c.in.ended(ctx, run.ID)
+	for _, p := range c.fleet {
+		c.cpu[p.name] = append(c.cpu[p.name], 1000*(ran(p.cmd.Process.Pid)-began[p.name]).Seconds()/float64(c.n))
+	}
+	return err
 }
 
 // ended waits until a run is not open any more.
@@ -87,13 +97,26 @@ func (c *chain) check(ctx context.Context) error {
 	return c.in.complete(ctx, c.before, expected{runs: 1, rows: c.n, attempts: c.n})
 }
 
+// steps says where the time of a link of the last chain goes, by the database's
+// clock: times are those at which transactions began.
+func (c *chain) steps(ctx context.Context) (string, error) {
+	return value[string](ctx, c.in.pool, `
+SELECT format('a link: ready → claimed %s ms, → started %s, → ended %s, → next ready %s',
+	round(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM s.claimed_at - s.ready_at)) * 1000, 1),
+	round(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM s.started_at - s.claimed_at)) * 1000, 1),
+	round(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM s.ended_at - s.started_at)) * 1000, 1),
+	round(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM s.next - s.ended_at)) * 1000, 1))
+FROM (SELECT a.*, lead(a.ready_at) OVER (ORDER BY a.number) AS next FROM attempt AS a WHERE a.run_id > $1) AS s`, c.before)
+}
+
 // chain measures P4: a chain of real processes beside a shell loop.
 func (b *bench) chain(ctx context.Context, in *installation, f fleet) error {
 	c, err := f.client()
 	if err != nil {
 		return err
 	}
-	contenders := []contender{&loop{n: links}, &chain{in: in, client: c, n: links}}
+	ours := &chain{in: in, client: c, fleet: f, n: links, cpu: map[string][]float64{}}
+	contenders := []contender{&loop{n: links}, ours}
 	rounds, noisy, err := b.takeTurns(ctx, contenders)
 	if err != nil {
 		return err
@@ -102,10 +125,15 @@ func (b *bench) chain(ctx context.Context, in *installation, f fleet) error {
 	for _, c := range contenders {
 		b.tell(rate(rounds, c, noisy))
 	}
+	steps, err := ours.steps(ctx)
+	if err != nil {
+		return err
+	}
 	values := ratios(rounds, "loop", "chain")
 	b.tell(line{
 		Row: "P4", What: fmt.Sprintf("chain of %d processes, trigger → finished, over a shell loop", links), Value: median(values), Unit: "×",
 		Gate: 5, Goal: 1.5, Noisy: noisy, Values: values,
+		Note: fmt.Sprintf("CPU a link: %.1f ms scheduler, %.1f ms executor, %.1f ms api; %s", median(ours.cpu["scheduler"]), median(ours.cpu["executor"]), median(ours.cpu["api"]), steps),
 	})
 	return nil
 }

@@ -11,6 +11,11 @@ import (
 // NOTIFY takes a lock of the whole server when it commits.
 const notifyGap = 3 * time.Millisecond
 
+// eventDelay is how long a notification for pages may wait for another to go
+// with. Whoever watches a page does not see it, and a task that ends a moment
+// after it was claimed does not find its wake-up held back by the gap.
+const eventDelay = 30 * time.Millisecond
+
 // A Notifier tells other processes to look now, outside the transactions that did
 // the work, and at most once per few milliseconds however often it is asked.
 type Notifier struct {
@@ -30,10 +35,20 @@ func NewNotifier(pool *Pool) *Notifier {
 // seen. It never blocks.
 func (n *Notifier) Notify(channel string) {
 	n.mu.Lock()
-	if !slices.Contains(n.pending, channel) {
-		n.pending = append(n.pending, channel)
+	if slices.Contains(n.pending, channel) {
+		n.mu.Unlock()
+		return // on its way
 	}
+	n.pending = append(n.pending, channel)
 	n.mu.Unlock()
+	if channel == ChannelEvent {
+		time.AfterFunc(eventDelay, n.send)
+		return
+	}
+	n.send()
+}
+
+func (n *Notifier) send() {
 	select {
 	case n.kick <- struct{}{}:
 	default:
@@ -51,7 +66,9 @@ func (n *Notifier) Run(ctx context.Context) {
 			return
 		case <-n.kick:
 		}
-		n.flush(ctx)
+		if !n.flush(ctx) {
+			continue
+		}
 		gap.Reset(notifyGap)
 		select {
 		case <-ctx.Done():
@@ -61,15 +78,17 @@ func (n *Notifier) Run(ctx context.Context) {
 	}
 }
 
-func (n *Notifier) flush(ctx context.Context) {
+// flush sends what is pending, and says whether there was anything.
+func (n *Notifier) flush(ctx context.Context) bool {
 	n.mu.Lock()
 	channels := n.pending
 	n.pending = nil
 	n.mu.Unlock()
 	if len(channels) == 0 {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, _ = n.pool.pgx.Exec(ctx, "SELECT pg_notify(c.name, '') FROM unnest($1::text[]) AS c (name)", channels)
+	return true
 }
