@@ -113,3 +113,21 @@ func TestValuesAreAnObject(t *testing.T) {
 		}
 	}
 }
+
+func TestAttemptWords(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		number, limit int
+		want          string
+	}{
+		{1, 0, "attempt 1"},
+		{1, 2, "attempt 1 of 3"},
+		{3, 2, "attempt 3 of 3"},
+		{4, 2, "attempt 4"}, // an executor was lost in between
+	}
+	for _, tt := range tests {
+		if got := api.AttemptWords(tt.number, tt.limit); got != tt.want {
+			t.Errorf("api.AttemptWords(%d, %d) = %q, want %q", tt.number, tt.limit, got, tt.want)
+		}
+	}
+}

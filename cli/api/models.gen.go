@@ -601,9 +601,12 @@ type Task struct {
 	EndedAt   *time.Time `json:"ended_at"`
 
 	// WakeAt When a back-off ends
-	WakeAt   time.Time   `json:"wake_at,omitempty,omitzero"`
-	Items    *ItemCounts `json:"items,omitempty"`
-	Attempts []Attempt   `json:"attempts"`
+	WakeAt time.Time   `json:"wake_at,omitempty,omitzero"`
+	Items  *ItemCounts `json:"items,omitempty"`
+
+	// RetryLimit How many failures of its own may be followed by another attempt
+	RetryLimit int       `json:"retry_limit,omitempty,omitzero"`
+	Attempts   []Attempt `json:"attempts"`
 }
 
 // TaskPage defines model for TaskPage.

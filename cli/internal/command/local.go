@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -236,10 +237,14 @@ func (l *localRun) run(p *pipeline.Pipeline, r local.Result) api.Run {
 		StartedAt: timeOf(r.StartedAt), EndedAt: timeOf(r.EndedAt), Interval: api.Interval{Start: r.StartedAt, End: r.StartedAt}, Tasks: []api.Task{},
 	}
 	counts := map[string]*api.ItemCounts{}
+	retries := map[string]int{}
+	for _, t := range append(slices.Clone(p.Tasks), p.Finally...) {
+		retries[t.Name] = t.Retry.Limit
+	}
 	for _, t := range r.Tasks {
 		x := api.Task{
 			Name: t.Name, Item: json.RawMessage("null"), State: api.TaskState(t.State), Reason: t.Reason, Detail: t.Detail,
-			Outputs: valuesOf(t.Outputs), Attempts: []api.Attempt{},
+			Outputs: valuesOf(t.Outputs), RetryLimit: retries[t.Name], Attempts: []api.Attempt{},
 		}
 		for _, a := range t.Attempts {
 			x.Attempts = append(x.Attempts, api.Attempt{

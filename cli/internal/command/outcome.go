@@ -112,7 +112,7 @@ func (o *outcome) text(color bool) string {
 	case culprit != nil:
 		b.WriteString(": " + cleanLine(taskName(culprit.Name, culprit.Index, culprit.Item)))
 		if n := lastAttempt(*culprit).Number; n > 0 {
-			fmt.Fprintf(&b, ", attempt %d", n)
+			b.WriteString(", " + api.AttemptWords(n, culprit.RetryLimit))
 		}
 		b.WriteString(", " + taskWords(*culprit))
 	case o.run.Reason != "" && o.run.Reason != string(o.run.State):

@@ -305,7 +305,7 @@ func runOf(ns, name, number string) (api.Run, error) {
 	run.Tasks = append(run.Tasks, extract)
 	if name == "nightly_etl" && (n == 1843 || n == 1841) {
 		run.State, run.Reason, run.Outputs = api.RunStateFailed, "tasks", api.Values{}
-		load := api.Task{Name: "load", State: api.TaskStateFailed, Reason: "exit", Detail: "exited with code 3", Needs: []string{"extract"}, ReadyAt: ago(9 * time.Minute), StartedAt: ago(9 * time.Minute), EndedAt: ago(end), Outputs: api.Values{}, Attempts: []api.Attempt{
+		load := api.Task{Name: "load", State: api.TaskStateFailed, Reason: "exit", Detail: "exited with code 3", Needs: []string{"extract"}, ReadyAt: ago(9 * time.Minute), StartedAt: ago(9 * time.Minute), EndedAt: ago(end), Outputs: api.Values{}, RetryLimit: 1, Attempts: []api.Attempt{
 			attemptOf(1, api.AttemptStateFailed, 9*time.Minute, 8*time.Minute, 3), attemptOf(2, api.AttemptStateFailed, 17*time.Second, 0, 3),
 		}}
 		report := api.Task{Name: "report", State: api.TaskStateSkipped, Reason: "upstream", Needs: []string{"load"}, EndedAt: &now, Outputs: api.Values{}, Attempts: []api.Attempt{}}

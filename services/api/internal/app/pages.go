@@ -87,8 +87,6 @@ type RunPage struct {
 	Waits map[string]string
 	// Due is when all that a task needs had ended, by its name.
 	Due map[string]time.Time
-	// Limits are the extra attempts that a task's own failures may cost, by name.
-	Limits map[string]int
 	// Items are some items of each fan-out, by its name: those that failed and those
 	// at work first. Of the task that was asked for they are a page of all.
 	Items map[string][]api.Task
@@ -180,7 +178,7 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 	for _, r := range attempts {
 		byTask[r.Number] = append(byTask[r.Number], attempt(db.AttemptsOfRow(r)))
 	}
-	page.Waits, page.Limits, page.Items = map[string]string{}, map[string]int{}, map[string][]api.Task{}
+	page.Waits, page.Items = map[string]string{}, map[string][]api.Task{}
 	page.Due = map[string]time.Time{}
 	for _, r := range rows {
 		t := pageTask(db.PageFailureRow{
@@ -197,9 +195,6 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 			page.Due[r.Name] = r.DueAt.UTC()
 		}
 		page.Run.Tasks = append(page.Run.Tasks, t)
-	}
-	for _, t := range allTasks(def.Graph.Pipeline()) {
-		page.Limits[t.Name] = t.Retry.Limit
 	}
 	for _, r := range items {
 		page.Items[r.Name] = append(page.Items[r.Name], pageTask(db.PageFailureRow(r), def, byTask))
@@ -218,11 +213,7 @@ func pageTask(r db.PageFailureRow, def *revision.Revision, attempts map[int32][]
 		Name: r.Name, Item: r.Item, State: api.TaskState(r.State), Reason: r.Reason, Detail: r.Detail, Finally: ordinal >= normal, Outputs: values(r.Outputs),
 		ReadyAt: utc(r.ReadyAt), EndedAt: utc(r.EndedAt), WakeAt: orZero(r.WakeAt), Attempts: orEmpty(attempts[r.Number]),
 	}
-	if index >= 0 {
-		t.Index = &index
-	} else if def := def.Graph.Task(ordinal); def != nil {
-		t.Needs = def.Needs
-	}
+	defined(&t, def, ordinal, index)
 	if n := len(t.Attempts); n > 0 {
 		t.StartedAt = t.Attempts[n-1].StartedAt
 	}

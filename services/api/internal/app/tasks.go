@@ -110,11 +110,7 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, run int64, def *revision
 			Name: r.Name, Item: r.Item, State: api.TaskState(r.State), Reason: r.Reason, Detail: r.Detail, Finally: ordinal >= normal, Outputs: values(r.Outputs),
 			ReadyAt: utc(r.ReadyAt), EndedAt: utc(r.EndedAt), WakeAt: orZero(r.WakeAt), Attempts: orEmpty(byTask[r.Number]),
 		}
-		if index >= 0 {
-			t.Index = &index
-		} else if def := def.Graph.Task(ordinal); def != nil {
-			t.Needs = def.Needs
-		}
+		defined(&t, def, ordinal, index)
 		if r.Items != nil {
 			t.Items = &api.ItemCounts{Total: count(r.Items), Unfinished: count(r.Unfinished), Succeeded: count(r.Ok), Failed: count(r.Failed), Canceled: count(r.Canceled), Skipped: count(r.Skipped)}
 		}
@@ -125,6 +121,21 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, run int64, def *revision
 		page.Items = append(page.Items, t)
 	}
 	return page, nil
+}
+
+// defined says of a task what its run's revision says; of an item, index is 0 or more.
+func defined(t *api.Task, def *revision.Revision, ordinal, index int) {
+	if index >= 0 {
+		t.Index = &index
+	}
+	d := def.Graph.Task(ordinal)
+	if d == nil {
+		return
+	}
+	t.RetryLimit = d.Retry.Limit
+	if index < 0 {
+		t.Needs = d.Needs
+	}
 }
 
 func attempt(r db.AttemptsOfRow) api.Attempt {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/db"
@@ -113,5 +115,21 @@ func changedTasks(now []api.Task, was map[taskKey][]byte) ([]api.Task, error) {
 			changed = append(changed, t)
 		}
 	}
+	// Those who write a line for each read a story: what happened first comes first.
+	slices.SortStableFunc(changed, func(a, b api.Task) int { return movedAt(a).Compare(movedAt(b)) })
 	return changed, nil
+}
+
+// movedAt is when the last thing happened to a task that it tells of.
+func movedAt(t api.Task) time.Time {
+	var at time.Time
+	for _, moment := range []*time.Time{t.ReadyAt, t.StartedAt, t.EndedAt} {
+		if moment != nil && moment.After(at) {
+			at = *moment
+		}
+	}
+	if n := len(t.Attempts); n > 0 && t.Attempts[n-1].EndedAt != nil && t.Attempts[n-1].EndedAt.After(at) {
+		at = *t.Attempts[n-1].EndedAt
+	}
+	return at
 }

@@ -241,10 +241,7 @@ func (s *Server) failure(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 		p.Heading += ": " + cmp.Or(tidy(cut(t.Detail, 300)), reasonWords(t.Reason))
 		return p, nil
 	}
-	p.Heading = fmt.Sprintf("%s failed on attempt %d", name, a.Number)
-	if limit := got.Limits[t.Name]; limit > 0 {
-		p.Heading += fmt.Sprintf(" of %d", max(limit+1, a.Number))
-	}
+	p.Heading = fmt.Sprintf("%s failed on %s", name, api.AttemptWords(a.Number, t.RetryLimit))
 	p.Heading += ": " + exitWords(*a)
 	if t.Detail != "" && !strings.Contains(p.Heading, t.Detail) {
 		p.Facts = append(p.Facts, tidy(cut(t.Detail, 300)))
