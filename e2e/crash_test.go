@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // S1–S3, D1: schedulers are killed again and again in the middle of ticks, and
@@ -15,8 +17,8 @@ func TestKilledSchedulersAndCrashingPostgres(t *testing.T) {
 	pg := newPostgres(t)
 	s := newSeparateSystem(t, pg)
 	w := newWitness(t)
-	schedulers := []*service{s.scheduler(), s.scheduler()}
-	services := append([]*service{s.api, s.executor("--slots", "8"), s.executor("--slots", "8")}, schedulers...)
+	schedulers := []*programs.Service{s.Scheduler(), s.Scheduler()}
+	services := append([]*programs.Service{s.API, s.Executor("--slots", "8"), s.Executor("--slots", "8")}, schedulers...)
 
 	var files []string
 	for i := range 6 {
@@ -35,7 +37,7 @@ tasks:
 `, i, 1+i%2, task))
 	}
 	registered := s.register(files...)
-	s.await(20*time.Second, "the first runs", `SELECT count(*) >= 4 FROM run AS r WHERE r.state = 'succeeded'`)
+	s.Await(20*time.Second, "the first runs", `SELECT count(*) >= 4 FROM run AS r WHERE r.state = 'succeeded'`)
 
 	broken := time.Now()
 	kills, crashes := rounds(10, 50), 0
@@ -47,32 +49,32 @@ tasks:
 			victims = schedulers
 		}
 		for _, v := range victims {
-			v.kill()
+			v.Kill()
 		}
 		if i%(kills/2) == kills/2-1 {
 			began := time.Now()
 			pg.crash()
 			crashes++
 			// Until everything that waits between tries has tried again.
-			s.outages = append(s.outages, outage{"database", began, time.Now().Add(3 * time.Second)})
+			s.Outages = append(s.Outages, programs.Outage{What: "database", From: began, To: time.Now().Add(3 * time.Second)})
 		}
 		for _, v := range victims {
-			v.start()
+			v.Start()
 		}
 	}
 	for _, v := range services {
-		v.awaitReady(30 * time.Second)
+		v.AwaitReady(30 * time.Second)
 	}
-	s.outages = append(s.outages, outage{"scheduler", broken, time.Now()})
+	s.Outages = append(s.Outages, programs.Outage{What: "scheduler", From: broken, To: time.Now()})
 	t.Logf("schedulers killed %d times, Postgres crashed %d times, in %v", kills, crashes, time.Since(broken).Round(time.Second))
 
 	// On with it: a while of ordinary life, then silence.
 	until := value[time.Time](s, `SELECT now() + interval '3 s'`)
-	s.await(40*time.Second, "the ticks after the faults", `SELECT NOT EXISTS (SELECT FROM schedule AS s WHERE s.next_at <= $1)`, until)
+	s.Await(40*time.Second, "the ticks after the faults", `SELECT NOT EXISTS (SELECT FROM schedule AS s WHERE s.next_at <= $1)`, until)
 	s.pauseAll(t)
-	s.awaitQuiet(60 * time.Second)
+	s.AwaitQuiet(60 * time.Second)
 	for _, v := range schedulers {
-		v.stop(20 * time.Second)
+		v.Stop(20 * time.Second)
 	}
 	s.expectTicks(t, registered)
 	if n := value[int64](s, `SELECT count(*) FROM tick AS t WHERE t.state <> 'run' AND t.reason <> 'paused'`); n != 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/client"
 	"github.com/synthesizer-dev/synthesizer/db/dbtest"
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // takeover is how long the tasks of a dead executor may lie idle: its lease of
@@ -32,7 +33,7 @@ func TestKilledExecutor(t *testing.T) {
 	victim, other := f.holder(run)
 
 	killed := time.Now()
-	victim.kill()
+	victim.Kill()
 	f.awaitDeath(first, 3*time.Second)
 	f.awaitStart(run, 2)
 	took := time.Since(killed)
@@ -42,11 +43,11 @@ func TestKilledExecutor(t *testing.T) {
 	}
 	f.awaitEnd(run, 10*time.Second)
 	f.wantAttempts(run, "lost", "succeeded")
-	if got := f.executorOf(run, 2); got != other.name {
-		t.Errorf("attempt 2 ran on %s, want %s", got, other.name)
+	if got := f.executorOf(run, 2); got != other.Name {
+		t.Errorf("attempt 2 ran on %s, want %s", got, other.Name)
 	}
 	// What has returned has nothing left of what it was.
-	victim.restart()
+	victim.Restart()
 	if left := processesBelow(victim.work); len(left) != 0 {
 		t.Errorf("processes of the dead executor: %v", left)
 	}
@@ -63,17 +64,17 @@ func TestKilledExecutorAndGuard(t *testing.T) {
 	first := f.awaitStart(run, 1)
 	victim, _ := f.holder(run)
 
-	victim.signal(syscall.SIGSTOP) // so that it starts no other guard
-	for _, pid := range childrenOf(victim.pid()) {
+	victim.Signal(syscall.SIGSTOP) // so that it starts no other guard
+	for _, pid := range childrenOf(victim.PID()) {
 		if strings.Contains(commandOf(pid), "guard") {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	victim.kill()
+	victim.Kill()
 	if len(processesBelow(victim.work)) == 0 || f.ended(first) {
 		t.Fatal("the task died too: this test shows nothing")
 	}
-	victim.restart()
+	victim.Restart()
 	f.awaitDeath(first, 2*time.Second)
 	f.awaitEnd(run, takeover+10*time.Second)
 	f.wantAttempts(run, "lost", "succeeded")
@@ -93,13 +94,13 @@ func TestFrozenExecutor(t *testing.T) {
 	long := f.run("long")
 	first := f.awaitStart(long, 1)
 	victim, other := f.holder(long)
-	other.signal(syscall.SIGSTOP) // so that the second task is the victim's, too
+	other.Signal(syscall.SIGSTOP) // so that the second task is the victim's, too
 	short := f.run("short")
 	f.awaitStart(short, 1)
-	other.signal(syscall.SIGCONT)
+	other.Signal(syscall.SIGCONT)
 
 	frozen := time.Now()
-	victim.signal(syscall.SIGSTOP)
+	victim.Signal(syscall.SIGSTOP)
 	f.awaitDeath(first, 16*time.Second)
 	f.awaitStart(long, 2)
 	if took := time.Since(frozen); took > takeover+5*time.Second { // the last renewal may be as old as one interval: counted from it, not from here
@@ -109,14 +110,14 @@ func TestFrozenExecutor(t *testing.T) {
 	f.awaitEnd(short, 10*time.Second)
 
 	// It wakes with a success to report that is nobody's any more.
-	victim.signal(syscall.SIGCONT)
-	eventually(t, 15*time.Second, "the executor to notice", func() bool {
-		return strings.Contains(victim.said(), "lease") || !victim.running()
+	victim.Signal(syscall.SIGCONT)
+	programs.Eventually(t, 15*time.Second, "the executor to notice", func() bool {
+		return strings.Contains(victim.Said(), "lease") || !victim.Running()
 	})
 	for _, run := range []api.Run{long, short} {
 		f.wantAttempts(run, "lost", "succeeded")
-		if got := f.executorOf(run, 2); got != other.name {
-			t.Errorf("attempt 2 of %s ran on %s, want %s", run.Pipeline, got, other.name)
+		if got := f.executorOf(run, 2); got != other.Name {
+			t.Errorf("attempt 2 of %s ran on %s, want %s", run.Pipeline, got, other.Name)
 		}
 	}
 	if left := processesBelow(victim.work); len(left) != 0 {
@@ -140,8 +141,8 @@ func TestDrain(t *testing.T) {
 	victim, _ := f.holder(long)
 	other := f.add()
 
-	victim.signal(syscall.SIGTERM)
-	f.await(30*time.Second, "the hand-back", `SELECT count(*) = 1 FROM attempt AS a WHERE a.run_id = $1 AND a.state = 'lost' AND a.reason = 'drained'`, long.ID)
+	victim.Signal(syscall.SIGTERM)
+	f.Await(30*time.Second, "the hand-back", `SELECT count(*) = 1 FROM attempt AS a WHERE a.run_id = $1 AND a.state = 'lost' AND a.reason = 'drained'`, long.ID)
 	f.awaitDeath(first, time.Second) // handed back only when it is proven dead
 	f.awaitEnd(long, 10*time.Second)
 	f.wantAttempts(long, "lost", "succeeded")
@@ -149,15 +150,15 @@ func TestDrain(t *testing.T) {
 	if spent := value[int](f.system, `SELECT t.losses FROM task AS t WHERE t.run_id = $1`, long.ID); spent != 0 {
 		t.Errorf("the hand-back has spent %d of the task's budget", spent)
 	}
-	if got := f.executorOf(long, 2); got != other.name {
-		t.Errorf("attempt 2 ran on %s, want %s", got, other.name)
+	if got := f.executorOf(long, 2); got != other.Name {
+		t.Errorf("attempt 2 ran on %s, want %s", got, other.Name)
 	}
 	if gap := value[time.Duration](f.system, `
 		SELECT b.claimed_at - a.ended_at FROM attempt AS a JOIN attempt AS b ON b.run_id = a.run_id AND b.number = a.number AND b.attempt = 2
 		WHERE a.run_id = $1 AND a.attempt = 1`, long.ID); gap > 2*time.Second {
 		t.Errorf("claimed %v after it was handed back, want 2s at most", gap)
 	}
-	eventually(t, 10*time.Second, "the end of the drained executor", func() bool { return !victim.running() })
+	programs.Eventually(t, 10*time.Second, "the end of the drained executor", func() bool { return !victim.Running() })
 	if !f.idle(victim) {
 		t.Error("the executor that has ended is not stopped in the database")
 	}
@@ -204,14 +205,14 @@ type crew struct {
 
 // A hand is one executor.
 type hand struct {
-	*service
+	*programs.Service
 	work string
 }
 
 func newFleet(t *testing.T, executors int) *crew {
 	t.Helper()
 	f := &crew{system: newSystem(t, dbtest.URL(t)), witness: newWitness(t)}
-	f.scheduler()
+	f.Scheduler()
 	for range executors {
 		f.add()
 	}
@@ -228,8 +229,8 @@ func (f *crew) add() *hand {
 		}
 	})
 	name := "executor-" + strconv.Itoa(len(f.executors)+1)
-	h.service = f.service("executor", "--name", name, "--slots", "4", "--grace", "3s", "--work-dir", h.work)
-	h.name = name
+	h.Service = f.Service("executor", "--name", name, "--slots", "4", "--grace", "3s", "--work-dir", h.work)
+	h.Name = name
 	f.executors = append(f.executors, h)
 	return h
 }
@@ -241,7 +242,7 @@ func (f *crew) command(plan string) string { return f.witness.command(plan) }
 func (f *crew) awaitStart(run api.Run, attempt int) effect {
 	f.t.Helper()
 	var e effect
-	eventually(f.t, 30*time.Second, fmt.Sprintf("the start of %s#%d, attempt %d", run.Pipeline, run.Number, attempt), func() bool {
+	programs.Eventually(f.t, 30*time.Second, fmt.Sprintf("the start of %s#%d, attempt %d", run.Pipeline, run.Number, attempt), func() bool {
 		var ok bool
 		e, ok = f.find(run.ID, attempt, "start")
 		return ok
@@ -252,20 +253,20 @@ func (f *crew) awaitStart(run api.Run, attempt int) effect {
 // awaitDeath waits until no process of an attempt is left.
 func (f *crew) awaitDeath(of effect, within time.Duration) {
 	f.t.Helper()
-	eventually(f.t, within, fmt.Sprintf("the end of all processes of %s, attempt %d", of.task, of.attempt), func() bool { return f.ended(of) })
+	programs.Eventually(f.t, within, fmt.Sprintf("the end of all processes of %s, attempt %d", of.task, of.attempt), func() bool { return f.ended(of) })
 }
 
 // holder is the executor that runs a run's task, and another.
 func (f *crew) holder(run api.Run) (victim, other *hand) {
 	f.t.Helper()
 	var name string
-	eventually(f.t, 10*time.Second, "the executor in the database", func() bool {
+	programs.Eventually(f.t, 10*time.Second, "the executor in the database", func() bool {
 		var err error
-		name, err = try[string](f.system, `SELECT e.name FROM live AS l JOIN executor AS e ON e.id = l.executor WHERE l.run_id = $1 LIMIT 1`, run.ID)
+		name, err = programs.Try[string](f.System, `SELECT e.name FROM live AS l JOIN executor AS e ON e.id = l.executor WHERE l.run_id = $1 LIMIT 1`, run.ID)
 		return err == nil
 	})
 	for _, h := range f.executors {
-		if h.name == name {
+		if h.Name == name {
 			victim = h
 		} else {
 			other = h
@@ -295,14 +296,14 @@ func (f *crew) wantAttempts(run api.Run, states ...string) {
 func (f *crew) idle(h *hand) bool {
 	f.t.Helper()
 	return value[bool](f.system, `SELECT bool_and(e.stopped_at IS NOT NULL) AND NOT EXISTS (SELECT FROM live AS l JOIN executor AS x ON x.id = l.executor WHERE x.name = $1)
-		FROM executor AS e WHERE e.name = $1`, h.name)
+		FROM executor AS e WHERE e.name = $1`, h.Name)
 }
 
 // end waits until nothing goes on and checks everything.
 func (f *crew) end() {
 	f.t.Helper()
-	f.awaitQuiet(30 * time.Second)
-	eventually(f.t, 5*time.Second, "the end of all tasks", func() bool { return f.running() == 0 })
+	f.AwaitQuiet(30 * time.Second)
+	programs.Eventually(f.t, 5*time.Second, "the end of all tasks", func() bool { return f.running() == 0 })
 	f.check(f.witness)
 }
 

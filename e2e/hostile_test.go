@@ -31,7 +31,7 @@ func TestHostileInputsOverHTTP(t *testing.T) {
 	for range 3 {
 		a.send(t, body([]pipeline.File{{Name: "a.yaml", Text: []byte("# " + strings.Repeat("x", 200<<10))}}, true))
 	}
-	pid := s.api.pid()
+	pid := s.API.PID()
 
 	for _, c := range hostile.Cases() {
 		request := body(c.Files, c.OK) // what is fine is not stored either
@@ -63,7 +63,7 @@ func TestHostileInputsOverHTTP(t *testing.T) {
 		}
 	}
 
-	if s.api.pid() != pid || !s.api.running() {
+	if s.API.PID() != pid || !s.API.Running() {
 		t.Error("the api did not survive")
 	}
 	for _, table := range []string{"source", "pipeline", "revision", "schedule", "pool", "var", "event WHERE kind <> 'token'"} {
@@ -155,7 +155,7 @@ func (a attacker) send(t *testing.T, body io.Reader, header ...string) (status i
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+a.s.token)
+	req.Header.Set("Authorization", "Bearer "+a.s.Token)
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])

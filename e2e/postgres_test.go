@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/db/localpg"
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // A postgres is a durable server of one test's own, to be broken.
@@ -24,7 +25,7 @@ type postgres struct {
 func newPostgres(t testing.TB) *postgres {
 	t.Helper()
 	p := &postgres{t: t, config: localpg.Config{
-		Dir: filepath.Join(t.TempDir(), "pg"), Port: freePort(t), Database: "synthesizer",
+		Dir: filepath.Join(t.TempDir(), "pg"), Port: programs.FreePort(t), Database: "synthesizer",
 		// A crash of the server is what is tested, not one of the machine.
 		Settings: map[string]string{"fsync": "off", "full_page_writes": "off", "max_connections": "200"},
 	}}
@@ -56,7 +57,7 @@ func (p *postgres) crash() {
 	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
 		p.t.Fatal(err)
 	}
-	eventually(p.t, 30*time.Second, "the end of Postgres", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
+	programs.Eventually(p.t, 30*time.Second, "the end of Postgres", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
 	if err := p.server.Stop(); err != nil {
 		p.t.Fatal(err)
 	}

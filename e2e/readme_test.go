@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // A block is commands of the README that its readers paste.
@@ -54,7 +55,7 @@ func TestReadme(t *testing.T) {
 	if len(list) < 2 {
 		t.Fatalf("%d blocks are marked <!-- run -->, want the tour", len(list))
 	}
-	copied, home, port := t.TempDir(), t.TempDir(), freePort(t)
+	copied, home, port := t.TempDir(), t.TempDir(), programs.FreePort(t)
 	copyRepository(t, copied)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	env := append(goEnv(t),
@@ -67,16 +68,16 @@ func TestReadme(t *testing.T) {
 			b.run(t, copied, env, script)
 			continue
 		}
-		p := newProcess(t, fmt.Sprintf("README line %d", b.line), "/bin/bash", env, "-euo", "pipefail", "-c", script)
-		p.log = filepath.Join(t.TempDir(), "background.log")
-		p.dir = copied
-		p.start()
-		t.Cleanup(func() { p.interrupt(20 * time.Second) })
-		eventually(t, 5*time.Minute, "what runs in the background", func() bool {
-			if !p.running() {
+		p := programs.NewProcess(t, fmt.Sprintf("README line %d", b.line), "/bin/bash", env, "-euo", "pipefail", "-c", script)
+		p.Log = filepath.Join(t.TempDir(), "background.log")
+		p.Dir = copied
+		p.Start()
+		t.Cleanup(func() { p.Interrupt(20 * time.Second) })
+		programs.Eventually(t, 5*time.Minute, "what runs in the background", func() bool {
+			if !p.Running() {
 				t.Fatal("it ended")
 			}
-			return strings.Contains(p.said(), "Ctrl-C stops everything")
+			return strings.Contains(p.Said(), "Ctrl-C stops everything")
 		})
 	}
 }
@@ -94,18 +95,6 @@ func (b block) run(t *testing.T, dir string, env []string, script string) {
 		return
 	}
 	t.Logf("README line %d: %v\n%s", b.line, time.Since(began).Round(100*time.Millisecond), out)
-}
-
-// interrupt is Ctrl-C in a terminal: all that runs there gets it.
-func (p *process) interrupt(within time.Duration) {
-	cmd, done := p.current()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
-	select {
-	case <-done:
-	case <-time.After(within):
-		p.t.Errorf("%s still runs %s after Ctrl-C", p.name, within)
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
 }
 
 // copyRepository copies what a clone would have, with what is not committed yet.

@@ -28,7 +28,7 @@ func rounds(ci, all int) int {
 func TestRegisterIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, dbtest.URL(t))
-	impatient, err := client.New(client.Options{URL: "http://" + s.api.address, Token: s.token, Patience: -1})
+	impatient, err := client.New(client.Options{URL: "http://" + s.API.Address, Token: s.Token, Patience: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,10 +48,10 @@ func TestRegisterIsAllOrNothing(t *testing.T) {
 			answer <- err
 		}()
 		time.Sleep(after) // the fault's own moment, not a wait for anything
-		s.api.kill()
+		s.API.Kill()
 		err := <-answer
 		// What it had sent may still be going on.
-		s.await(10*time.Second, "the end of the killed api's sessions", `SELECT NOT EXISTS (
+		s.Await(10*time.Second, "the end of the killed api's sessions", `SELECT NOT EXISTS (
 			SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.application_name LIKE 'synthesizer%')`)
 		number := s.generationStored(t)
 		switch {
@@ -64,7 +64,7 @@ func TestRegisterIsAllOrNothing(t *testing.T) {
 		default:
 			t.Fatalf("round %d, killed after %v: revision %d is stored, want %d or %d", round, after, number, stored, stored+1)
 		}
-		s.api.restart()
+		s.API.Restart()
 		s.mustRegister(t, stored-1) // what is stored is unchanged
 	}
 	if struck == 0 {
@@ -106,7 +106,7 @@ func (s *system) generationStored(t *testing.T) int {
 	t.Helper()
 	type row struct{ pipelines, revisions, low, high, schedules, counters int64 }
 	var r row
-	err := s.pool.QueryRow(t.Context(), `
+	err := s.Pool.QueryRow(t.Context(), `
 		SELECT count(*), (SELECT count(*) FROM revision), coalesce(min(v.number), 0), coalesce(max(v.number), 0),
 			(SELECT count(*) FROM schedule AS s WHERE s.ended_at IS NULL), (SELECT count(*) FROM pipeline_counter)
 		FROM pipeline AS p JOIN revision AS v ON v.id = p.revision_id`).

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/db/dbtest"
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // A newcomer is somebody with an empty home directory.
@@ -24,7 +25,7 @@ type newcomer struct {
 	home  string
 	uid   int
 	port  int
-	serve *process
+	serve *programs.Process
 }
 
 // newNewcomer prepares `standalone --register examples` for a user.
@@ -46,10 +47,10 @@ func newNewcomer(t *testing.T, uid int, args ...string) *newcomer {
 			t.Error(err)
 		}
 	})
-	n := &newcomer{t: t, home: home, uid: uid, port: freePort(t)}
+	n := &newcomer{t: t, home: home, uid: uid, port: programs.FreePort(t)}
 	t.Cleanup(func() { stopPostgres(t, n.state("postgres")) })
-	n.serve = newProcess(t, "standalone", program(t, "standalone"), n.env(), append([]string{"--listen", n.address(), "--register", "examples"}, args...)...)
-	n.serve.uid, n.serve.dir = uid, n.home
+	n.serve = programs.NewProcess(t, "standalone", programs.Path(t, "standalone"), n.env(), append([]string{"--listen", n.address(), "--register", "examples"}, args...)...)
+	n.serve.UID, n.serve.Dir = uid, n.home
 	return n
 }
 
@@ -64,12 +65,12 @@ func (n *newcomer) state(name string) string {
 // awaitReady waits until everything runs and the examples are registered.
 func (n *newcomer) awaitReady() {
 	n.t.Helper()
-	starts := strings.Count(n.serve.said(), "--- standalone")
-	eventually(n.t, 60*time.Second, "standalone", func() bool {
-		if !n.serve.running() {
+	starts := strings.Count(n.serve.Said(), "--- standalone")
+	programs.Eventually(n.t, 60*time.Second, "standalone", func() bool {
+		if !n.serve.Running() {
 			n.t.Fatal("standalone ended while it started")
 		}
-		return strings.Count(n.serve.said(), "Ctrl-C stops everything") == starts
+		return strings.Count(n.serve.Said(), "Ctrl-C stops everything") == starts
 	})
 }
 
@@ -79,7 +80,7 @@ func (n *newcomer) synctl(args ...string) (status int, out string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program(n.t, "synctl"), args...)
+	cmd := exec.CommandContext(ctx, programs.Path(n.t, "synctl"), args...)
 	cmd.Env, cmd.Dir = n.env(), n.home
 	if n.uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(n.uid), Gid: uint32(n.uid)}}
@@ -128,14 +129,14 @@ func TestStandalone(t *testing.T) {
 	t.Parallel()
 	n := newNewcomer(t, 0)
 	w := newWitness(t)
-	n.serve.start()
+	n.serve.Start()
 	n.awaitReady()
 
 	url, token := n.local()
 	if info, err := os.Stat(n.state("local.json")); err != nil || info.Mode().Perm() != 0o600 || url != "http://"+n.address() {
 		t.Errorf("local.json: %v, mode %v, url %s; want 0600 and the address", err, info.Mode(), url)
 	}
-	if said := n.serve.said(); !strings.Contains(said, token) || !strings.Contains(said, url) || !strings.Contains(said, "synctl run") {
+	if said := n.serve.Said(); !strings.Contains(said, token) || !strings.Contains(said, url) || !strings.Contains(said, "synctl run") {
 		t.Error("the first start does not say how to sign in and what to do next")
 	}
 	n.must(0, []string{"ls"}, "hello", "debian_inventory", "tz_report", "broken")
@@ -155,13 +156,13 @@ func TestStandalone(t *testing.T) {
 	wantPage(t, url)
 
 	// A port that is taken is known at once, with the way out.
-	other := exec.CommandContext(t.Context(), program(t, "standalone"), "--listen", n.address(), "--data-dir", t.TempDir())
+	other := exec.CommandContext(t.Context(), programs.Path(t, "standalone"), "--listen", n.address(), "--data-dir", t.TempDir())
 	other.Env = n.env()
 	if out, err := other.CombinedOutput(); err == nil || !strings.Contains(string(out), "SYN_LISTEN=") {
 		t.Errorf("a second one on the same port: %v, want the way out:\n%s", err, out)
 	}
 	// So is a directory.
-	other = exec.CommandContext(t.Context(), program(t, "standalone"), "--listen", "127.0.0.1:0")
+	other = exec.CommandContext(t.Context(), programs.Path(t, "standalone"), "--listen", "127.0.0.1:0")
 	other.Env = n.env()
 	if out, err := other.CombinedOutput(); err == nil || !strings.Contains(string(out), "another directory") {
 		t.Errorf("a second one on the same data: %v, want the way out:\n%s", err, out)
@@ -173,24 +174,24 @@ func TestStandalone(t *testing.T) {
 	}
 	n.must(0, []string{"register", file, "--source", "own"}, "long")
 	n.must(0, []string{"run", "long"})
-	eventually(t, 10*time.Second, "the task", func() bool { return w.running() == 1 })
-	n.serve.kill()
-	eventually(t, 3*time.Second, "the death of its tasks", func() bool { return w.running() == 0 })
+	programs.Eventually(t, 10*time.Second, "the task", func() bool { return w.running() == 1 })
+	n.serve.Kill()
+	programs.Eventually(t, 3*time.Second, "the death of its tasks", func() bool { return w.running() == 0 })
 	if _, err := os.Stat(n.state("postgres/data/postmaster.pid")); err != nil {
 		t.Errorf("Postgres died too: this test does not show that it is found again: %v", err)
 	}
 
-	n.serve.start()
+	n.serve.Start()
 	n.awaitReady()
 	if _, again := n.local(); again != token {
 		t.Error("the token is another after the second start")
 	}
-	if strings.Count(n.serve.said(), token) != 1 {
+	if strings.Count(n.serve.Said(), token) != 1 {
 		t.Error("the token is shown at the second start, too")
 	}
 	n.must(0, []string{"runs", "broken"}, "failed")
 	n.must(0, []string{"watch", "long#1"}, "succeeded") // after the lease of the executor that was killed
-	n.serve.stop(20 * time.Second)
+	n.serve.Stop(20 * time.Second)
 	if _, err := os.Stat(n.state("postgres/data/postmaster.pid")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Postgres is not stopped: %v", err)
 	}
@@ -205,31 +206,31 @@ func TestStandaloneAsOrdinaryUser(t *testing.T) {
 	}
 	const nobody = 65534
 	n := newNewcomer(t, nobody)
-	n.serve.start()
+	n.serve.Start()
 	n.awaitReady()
 	n.must(0, []string{"run", "hello", "-w"}, "succeeded")
 	n.must(3, []string{"run", "broken", "-w"}, "failed")
 	if info, err := os.Stat(n.state("postgres/data")); err != nil || info.Sys().(*syscall.Stat_t).Uid != nobody {
 		t.Errorf("the data is not that of user %d: %v", nobody, err)
 	}
-	n.serve.stop(20 * time.Second)
+	n.serve.Stop(20 * time.Second)
 }
 
 // A database that is given is used, and left alone at the end.
 func TestStandaloneOnAGivenDatabase(t *testing.T) {
 	t.Parallel()
 	n := newNewcomer(t, 0, "--database-url", dbtest.EmptyURL(t))
-	n.serve.start()
+	n.serve.Start()
 	n.awaitReady()
 	n.must(0, []string{"run", "hello", "-w"}, "succeeded")
-	n.serve.stop(20 * time.Second)
+	n.serve.Stop(20 * time.Second)
 	if _, err := os.Stat(n.state("postgres")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it made a Postgres of its own: %v", err)
 	}
-	n.serve.start()
+	n.serve.Start()
 	n.awaitReady()
 	n.must(0, []string{"runs", "hello"}, "succeeded")
-	n.serve.stop(20 * time.Second)
+	n.serve.Stop(20 * time.Second)
 }
 
 // wantPage fails unless the pages are there: to sign in at least.
@@ -272,6 +273,6 @@ func stopPostgres(t *testing.T, dir string) {
 		return
 	}
 	if syscall.Kill(pid, syscall.SIGQUIT) == nil {
-		eventually(t, 20*time.Second, "the end of Postgres", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
+		programs.Eventually(t, 20*time.Second, "the end of Postgres", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
 	}
 }

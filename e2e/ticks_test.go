@@ -15,10 +15,10 @@ import (
 func TestEveryTickOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, dbtest.URL(t))
-	first := s.scheduler()
-	second := s.scheduler()
+	first := s.Scheduler()
+	second := s.Scheduler()
 	for range 3 {
-		s.executor("--slots", "8")
+		s.Executor("--slots", "8")
 	}
 	var files []string
 	minutely, seconds := rounds(40, 200), 10
@@ -46,13 +46,13 @@ func TestEveryTickOnce(t *testing.T) {
 		length = 3*time.Minute + 10*time.Second
 	}
 	until := value[time.Time](s, `SELECT now() + $1::interval`, length)
-	s.await(length+20*time.Second, "the last ticks", `SELECT NOT EXISTS (SELECT FROM schedule AS s WHERE s.next_at <= $1)`, until)
-	first.stop(20 * time.Second)
-	second.stop(20 * time.Second)
-	third := s.scheduler() // ends what is open, and nothing is lost by the change
+	s.Await(length+20*time.Second, "the last ticks", `SELECT NOT EXISTS (SELECT FROM schedule AS s WHERE s.next_at <= $1)`, until)
+	first.Stop(20 * time.Second)
+	second.Stop(20 * time.Second)
+	third := s.Scheduler() // ends what is open, and nothing is lost by the change
 	s.pauseAll(t)
-	s.awaitQuiet(60 * time.Second)
-	third.stop(20 * time.Second)
+	s.AwaitQuiet(60 * time.Second)
+	third.Stop(20 * time.Second)
 
 	s.expectTicks(t, registered)
 	ticks, late := value[int64](s, `SELECT count(*) FROM tick AS t WHERE t.state = 'run'`), value[time.Duration](s, `SELECT max(r.created_at - r.fire_at) FROM run AS r`)
@@ -107,7 +107,7 @@ func (s *system) expectTicks(t *testing.T, registered api.Registration) {
 		if first := *p.FirstTick; !first.Equal(first.Truncate(step)) {
 			t.Errorf("the first tick of %s is %v, no multiple of %v", p.Name, first, step)
 		}
-		s.exec(`
+		s.Exec(`
 			INSERT INTO h_expected_tick (schedule_id, fire_at)
 			SELECT s.id, g.at
 			FROM schedule AS s
