@@ -9,6 +9,7 @@ import (
 type pace struct {
 	backoff time.Duration // since something was found last
 	active  time.Time     // when something was found or ended last
+	newest  time.Time     // when something ended last
 	last    time.Time     // when the last turn began
 	rate    float64       // ends a second
 	trip    time.Duration // how long a turn takes, smoothed
@@ -43,7 +44,7 @@ func (p *pace) ended(n int, now time.Time) {
 	p.rate += weight * (float64(n)/max(dt, 1e-6) - p.rate)
 	p.last = now
 	if n > 0 {
-		p.active = now
+		p.active, p.newest = now, now
 	}
 }
 
@@ -51,10 +52,10 @@ func (p *pace) ended(n int, now time.Time) {
 // ended by the time the claim is back, so that no slot waits for a round trip.
 // age is how long those that run have been running on average: as soon as
 // tasks take longer than a few round trips nothing is claimed that others might
-// run now.
-func (p *pace) ahead(slots int, age time.Duration) int {
+// run now. How long tasks took a while ago says nothing about those to come.
+func (p *pace) ahead(slots int, age time.Duration, now time.Time) int {
 	turn, each := p.trip+groupGap, max(p.ran, age, 100*time.Microsecond)
-	if each > 10*turn || p.trip == 0 || turn > slowTurn {
+	if each > 10*turn || p.trip == 0 || turn > slowTurn || now.Sub(p.newest) > freshEnd {
 		return 0
 	}
 	return min(int(int64(slots)*int64(turn)/int64(each)), maxAhead*slots)
@@ -63,6 +64,9 @@ func (p *pace) ahead(slots int, age time.Duration) int {
 // slowTurn is how long a report may take before its slot counts as taken: what
 // ran in it must not look as if it had run beside its successor.
 const slowTurn = 100 * time.Millisecond
+
+// freshEnd is how old the newest end may be for claiming ahead.
+const freshEnd = 250 * time.Millisecond
 
 // maxAhead is how many tasks are claimed ahead for one slot.
 const maxAhead = 4

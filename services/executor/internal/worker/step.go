@@ -163,7 +163,7 @@ func (w *Worker) wantLocked(room error) int {
 	if w.running > 0 {
 		age = time.Since(w.epoch) - w.begun/time.Duration(w.running)
 	}
-	return min(w.freeLocked()+w.pace.ahead(w.cfg.Slots, age), maxClaim)
+	return min(w.freeLocked()+w.pace.ahead(w.cfg.Slots, age, time.Now()), maxClaim)
 }
 
 // asks are the queries of a turn, in the order of their effects.
