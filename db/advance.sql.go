@@ -166,10 +166,10 @@ WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.state
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -179,7 +179,7 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.was
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
@@ -209,6 +209,10 @@ WITH k AS (
     INSERT INTO wake (kind, subject)
     SELECT DISTINCT 'g', c.group_id
     FROM closed AS c
+    UNION ALL
+    SELECT DISTINCT 'b', c.backfill_id
+    FROM closed AS c
+    WHERE c.backfill_id > 0
 )
 SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds
 FROM history AS h
@@ -230,7 +234,7 @@ type FinishRunsRow struct {
 }
 
 // FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
-// free. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+// free, and so does the backfill. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
 // their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]FinishRunsRow, error) {
 	rows, err := q.db.Query(ctx, finishRuns,
@@ -517,10 +521,12 @@ WITH moved AS (
     SET reason = 'pool', detail = '', due_at = coalesce(t.due_at, now()), wake_at = NULL
     WHERE t.state = 'waiting'
 ), queued AS (
-    INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
+    INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline,
+        backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
         m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END
+        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id
 )
@@ -746,7 +752,7 @@ func (q *Queries) LockDueRuns(ctx context.Context, ids []int64) ([]LockDueRunsRo
 }
 
 const lockPools = `-- name: LockPools :many
-SELECT p.id, p.slots, p.reserve_scheduled
+SELECT p.id, p.slots, p.reserve_scheduled, (extract(epoch FROM now() - p.floor_at) * 1000)::bigint AS since_floor_ms
 FROM pool AS p
 WHERE p.id = ANY($1::bigint[])
 ORDER BY p.id
@@ -757,6 +763,7 @@ type LockPoolsRow struct {
 	ID               int64
 	Slots            int32
 	ReserveScheduled int32
+	SinceFloorMs     int64
 }
 
 // LockPools locks those of the pools that nobody else is deciding.
@@ -769,7 +776,12 @@ func (q *Queries) LockPools(ctx context.Context, ids []int64) ([]LockPoolsRow, e
 	var items []LockPoolsRow
 	for rows.Next() {
 		var i LockPoolsRow
-		if err := rows.Scan(&i.ID, &i.Slots, &i.ReserveScheduled); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Slots,
+			&i.ReserveScheduled,
+			&i.SinceFloorMs,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -778,6 +790,18 @@ func (q *Queries) LockPools(ctx context.Context, ids []int64) ([]LockPoolsRow, e
 		return nil, err
 	}
 	return items, nil
+}
+
+const noteFloor = `-- name: NoteFloor :exec
+UPDATE pool AS p
+SET floor_at = now()
+WHERE p.id = $1
+`
+
+// NoteFloor notes that a backfill was let past others at a pool.
+func (q *Queries) NoteFloor(ctx context.Context, id int64) error {
+	_, err := q.db.Exec(ctx, noteFloor, id)
+	return err
 }
 
 const noteLastRuns = `-- name: NoteLastRuns :exec
@@ -846,21 +870,93 @@ func (q *Queries) PoolUse(ctx context.Context, poolID int64) (int32, error) {
 	return used, err
 }
 
+const poolUseByBackfill = `-- name: PoolUseByBackfill :many
+SELECT coalesce(o.backfill_id, 0)::bigint AS backfill_id, sum(u.slots)::int AS used
+FROM (
+    SELECT r.run_id, r.slots
+    FROM ready AS r
+    WHERE r.pool_id = $1::bigint
+    UNION ALL
+    SELECT l.run_id, l.slots
+    FROM live AS l
+    WHERE l.pool_id = $1::bigint
+) AS u
+LEFT JOIN LATERAL (
+    SELECT r.backfill_id
+    FROM open_run AS r
+    WHERE r.run_id = u.run_id
+    OFFSET 0
+) AS o ON true
+GROUP BY 1
+`
+
+type PoolUseByBackfillRow struct {
+	BackfillID int64
+	Used       int32
+}
+
+// PoolUseByBackfill is PoolUse, told apart by the backfills that hold the slots; 0 is none.
+func (q *Queries) PoolUseByBackfill(ctx context.Context, poolID int64) ([]PoolUseByBackfillRow, error) {
+	rows, err := q.db.Query(ctx, poolUseByBackfill, poolID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PoolUseByBackfillRow
+	for rows.Next() {
+		var i PoolUseByBackfillRow
+		if err := rows.Scan(&i.BackfillID, &i.Used); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const poolWaiters = `-- name: PoolWaiters :many
-SELECT w.run_id, w.number, w.slots
-FROM waiter AS w
-WHERE w.pool_id = $1
-ORDER BY w.rank
-LIMIT $2::int
+WITH RECURSIVE queues AS (
+    SELECT f.backfill_id
+    FROM (SELECT w.backfill_id FROM waiter AS w WHERE w.pool_id = $1 ORDER BY w.pool_id, w.backfill_id LIMIT 1) AS f
+    UNION ALL
+    SELECT x.backfill_id
+    FROM queues AS q
+    CROSS JOIN LATERAL (
+        SELECT w.backfill_id
+        FROM waiter AS w
+        WHERE w.pool_id = $1
+          AND w.backfill_id > q.backfill_id
+        ORDER BY w.pool_id, w.backfill_id
+        LIMIT 1
+    ) AS x
+)
+SELECT k.run_id, k.number, k.slots, q.backfill_id::bigint AS backfill_id, k.waited_ms::bigint AS waited_ms,
+    coalesce((SELECT b.pool_share FROM backfill AS b WHERE b.id = q.backfill_id), 100)::int AS share
+FROM queues AS q
+CROSS JOIN LATERAL (
+    SELECT w.run_id, w.number, w.slots, w.rank, extract(epoch FROM now() - w.since) * 1000 AS waited_ms
+    FROM waiter AS w
+    WHERE w.pool_id = $1
+      AND w.backfill_id = q.backfill_id
+    ORDER BY w.pool_id, w.backfill_id, w.rank
+    LIMIT $2::int
+) AS k
+ORDER BY k.rank
 `
 
 type PoolWaitersRow struct {
-	RunID  int64
-	Number int32
-	Slots  int32
+	RunID      int64
+	Number     int32
+	Slots      int32
+	BackfillID int64
+	WaitedMs   int64
+	Share      int32
 }
 
-// PoolWaiters gives the first waiters of a pool in order.
+// PoolWaiters gives the first waiters of a pool in order: of those that are of no backfill, and of each
+// backfill.
 func (q *Queries) PoolWaiters(ctx context.Context, poolID int64, batch int32) ([]PoolWaitersRow, error) {
 	rows, err := q.db.Query(ctx, poolWaiters, poolID, batch)
 	if err != nil {
@@ -870,7 +966,14 @@ func (q *Queries) PoolWaiters(ctx context.Context, poolID int64, batch int32) ([
 	var items []PoolWaitersRow
 	for rows.Next() {
 		var i PoolWaitersRow
-		if err := rows.Scan(&i.RunID, &i.Number, &i.Slots); err != nil {
+		if err := rows.Scan(
+			&i.RunID,
+			&i.Number,
+			&i.Slots,
+			&i.BackfillID,
+			&i.WaitedMs,
+			&i.Share,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -1015,11 +1118,11 @@ func (q *Queries) ReleaseWaiters(ctx context.Context, runIds []int64, numbers []
 
 const runFacts = `-- name: RunFacts :many
 SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
-    k.interval_start, k.interval_end, k.params, k.vars
+    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id
 FROM (SELECT unnest($1::bigint[]) AS id) AS a
 CROSS JOIN LATERAL (
     SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-        r.interval_start, r.interval_end, r.params, r.vars
+        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id
     FROM run AS r
     WHERE r.id = a.id
     OFFSET 0
@@ -1040,6 +1143,7 @@ type RunFactsRow struct {
 	IntervalEnd   time.Time
 	Params        json.RawMessage
 	Vars          json.RawMessage
+	BackfillID    *int64
 }
 
 // RunFacts gives what expressions of runs may read.
@@ -1066,6 +1170,7 @@ func (q *Queries) RunFacts(ctx context.Context, ids []int64) ([]RunFactsRow, err
 			&i.IntervalEnd,
 			&i.Params,
 			&i.Vars,
+			&i.BackfillID,
 		); err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@
 // Every transaction takes its row locks in this order, and several rows of one
 // kind in order of their keys, by SELECT … ORDER BY … FOR UPDATE before the write:
 //
-//	executor, schedule, pipeline, run_group, pool, open_run, waiter, ready, live, task
+//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, task
 //
 // Rows of wake, event and log_chunk are only inserted by whoever leaves one. A
 // wake is always a new row, never an upsert on one that the scheduler may just be

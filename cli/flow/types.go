@@ -16,6 +16,8 @@ type Run struct {
 	// Zone is the IANA name that date() uses: the schedule's, else the
 	// pipeline's. Empty: the pipeline's.
 	Zone string
+	// Backfill is whose run it is; 0: of none.
+	Backfill int64
 
 	Phase Phase
 	// Unfinished counts tasks (not items) of the present phase. Failed,

@@ -28,11 +28,11 @@ WHERE w.kind = 'r'
 -- RunFacts gives what expressions of runs may read.
 -- name: RunFacts :many
 SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
-    k.interval_start, k.interval_end, k.params, k.vars
+    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id
 FROM (SELECT unnest(@ids::bigint[]) AS id) AS a
 CROSS JOIN LATERAL (
     SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-        r.interval_start, r.interval_end, r.params, r.vars
+        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id
     FROM run AS r
     WHERE r.id = a.id
     OFFSET 0
@@ -192,10 +192,12 @@ WITH moved AS (
     SET reason = 'pool', detail = '', due_at = coalesce(t.due_at, now()), wake_at = NULL
     WHERE t.state = 'waiting'
 ), queued AS (
-    INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
+    INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline,
+        backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
         m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END
+        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id
 )
@@ -345,17 +347,17 @@ SET phase = excluded.phase, unfinished = excluded.unfinished, failed = excluded.
     rows = excluded.rows, reason = excluded.reason, deadline_at = coalesce(excluded.deadline_at, o.deadline_at);
 
 -- FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
--- free. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+-- free, and so does the backfill. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
 -- their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 -- name: FinishRuns :many
 WITH k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.state
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -365,7 +367,7 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.was
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
@@ -395,6 +397,10 @@ WITH k AS (
     INSERT INTO wake (kind, subject)
     SELECT DISTINCT 'g', c.group_id
     FROM closed AS c
+    UNION ALL
+    SELECT DISTINCT 'b', c.backfill_id
+    FROM closed AS c
+    WHERE c.backfill_id > 0
 )
 SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds
 FROM history AS h;
@@ -433,7 +439,7 @@ SET last_run_id = greatest(s.last_run_id, excluded.last_run_id),
 
 -- LockPools locks those of the pools that nobody else is deciding.
 -- name: LockPools :many
-SELECT p.id, p.slots, p.reserve_scheduled
+SELECT p.id, p.slots, p.reserve_scheduled, (extract(epoch FROM now() - p.floor_at) * 1000)::bigint AS since_floor_ms
 FROM pool AS p
 WHERE p.id = ANY(@ids::bigint[])
 ORDER BY p.id
@@ -453,13 +459,62 @@ FROM (
     WHERE l.pool_id = @pool_id::bigint
 ) AS u;
 
--- PoolWaiters gives the first waiters of a pool in order.
+-- PoolUseByBackfill is PoolUse, told apart by the backfills that hold the slots; 0 is none.
+-- name: PoolUseByBackfill :many
+SELECT coalesce(o.backfill_id, 0)::bigint AS backfill_id, sum(u.slots)::int AS used
+FROM (
+    SELECT r.run_id, r.slots
+    FROM ready AS r
+    WHERE r.pool_id = @pool_id::bigint
+    UNION ALL
+    SELECT l.run_id, l.slots
+    FROM live AS l
+    WHERE l.pool_id = @pool_id::bigint
+) AS u
+LEFT JOIN LATERAL (
+    SELECT r.backfill_id
+    FROM open_run AS r
+    WHERE r.run_id = u.run_id
+    OFFSET 0
+) AS o ON true
+GROUP BY 1;
+
+-- PoolWaiters gives the first waiters of a pool in order: of those that are of no backfill, and of each
+-- backfill.
 -- name: PoolWaiters :many
-SELECT w.run_id, w.number, w.slots
-FROM waiter AS w
-WHERE w.pool_id = @pool_id
-ORDER BY w.rank
-LIMIT @batch::int;
+WITH RECURSIVE queues AS (
+    SELECT f.backfill_id
+    FROM (SELECT w.backfill_id FROM waiter AS w WHERE w.pool_id = @pool_id ORDER BY w.pool_id, w.backfill_id LIMIT 1) AS f
+    UNION ALL
+    SELECT x.backfill_id
+    FROM queues AS q
+    CROSS JOIN LATERAL (
+        SELECT w.backfill_id
+        FROM waiter AS w
+        WHERE w.pool_id = @pool_id
+          AND w.backfill_id > q.backfill_id
+        ORDER BY w.pool_id, w.backfill_id
+        LIMIT 1
+    ) AS x
+)
+SELECT k.run_id, k.number, k.slots, q.backfill_id::bigint AS backfill_id, k.waited_ms::bigint AS waited_ms,
+    coalesce((SELECT b.pool_share FROM backfill AS b WHERE b.id = q.backfill_id), 100)::int AS share
+FROM queues AS q
+CROSS JOIN LATERAL (
+    SELECT w.run_id, w.number, w.slots, w.rank, extract(epoch FROM now() - w.since) * 1000 AS waited_ms
+    FROM waiter AS w
+    WHERE w.pool_id = @pool_id
+      AND w.backfill_id = q.backfill_id
+    ORDER BY w.pool_id, w.backfill_id, w.rank
+    LIMIT @batch::int
+) AS k
+ORDER BY k.rank;
+
+-- NoteFloor notes that a backfill was let past others at a pool.
+-- name: NoteFloor :exec
+UPDATE pool AS p
+SET floor_at = now()
+WHERE p.id = @id;
 
 -- ReleaseWaiters turns waiters of a pool into ready rows that hold their slots.
 -- name: ReleaseWaiters :many

@@ -228,11 +228,16 @@ func (b *batch) release(s *subject, number int) {
 
 // rank is what is added to the present time in milliseconds: a minute less for
 // each priority, so that waiting a minute is worth one; and a little more for
-// each task of the same pipeline before it.
+// each task of the same pipeline before it. Backfills come behind what becomes
+// ready within their patience.
 func (b *batch) rank(s *subject, ordinal int) int64 {
 	k := b.ready[s.pipelineID]
 	b.ready[s.pipelineID] = k + 1
-	return k*spread - int64(s.rev.Graph.Task(ordinal).Priority)*60_000
+	rank := k*spread - int64(s.rev.Graph.Task(ordinal).Priority)*60_000
+	if s.in.Run.Backfill != 0 {
+		rank += flow.BackfillPatience.Milliseconds()
+	}
+	return rank
 }
 
 func (b *batch) run(s *subject) {

@@ -153,6 +153,9 @@ func facts(row db.RunFactsRow) (flow.Run, error) {
 		ID: row.ID, Number: row.Number, Namespace: row.Namespace, Pipeline: row.Pipeline, Trigger: row.Trigger,
 		ScheduledAt: row.ScheduledAt, CreatedAt: row.CreatedAt, IntervalStart: row.IntervalStart, IntervalEnd: row.IntervalEnd,
 	}
+	if row.BackfillID != nil {
+		run.Backfill = *row.BackfillID
+	}
 	params, err := expr.FromJSON(row.Params)
 	if err != nil {
 		return run, fmt.Errorf("read params of run %d: %w", row.ID, err)

@@ -3,7 +3,9 @@ package advance
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
 )
 
@@ -38,8 +40,7 @@ func (a *Advancer) pools(ctx context.Context, q *db.Queries, ids []int64) (Outco
 	return out, nil
 }
 
-// fill gives the free slots of one pool to its first waiters, strictly in
-// order: a large one at the front is not overtaken, so nothing starves.
+// fill gives the free slots of one pool to its waiters, as flow decides.
 func fill(ctx context.Context, q *db.Queries, p db.LockPoolsRow) (int, error) {
 	used, err := q.PoolUse(ctx, p.ID)
 	if err != nil {
@@ -49,25 +50,35 @@ func fill(ctx context.Context, q *db.Queries, p db.LockPoolsRow) (int, error) {
 	if free <= 0 {
 		return 0, nil
 	}
+	// More than there are free slots are never released.
 	waiters, err := q.PoolWaiters(ctx, p.ID, free)
 	if err != nil {
 		return 0, fmt.Errorf("read waiters: %w", err)
 	}
+	pool := flow.Pool{
+		Slots: int(p.Slots), Reserve: int(p.ReserveScheduled), Used: int(used), SinceFloor: time.Duration(p.SinceFloorMs) * time.Millisecond,
+	}
+	if err := backfills(ctx, q, p.ID, waiters, &pool); err != nil {
+		return 0, err
+	}
+	queue := make([]flow.PoolWaiter, len(waiters))
+	for i, w := range waiters {
+		queue[i] = flow.PoolWaiter{Slots: int(w.Slots), Backfill: w.BackfillID, Waited: time.Duration(w.WaitedMs) * time.Millisecond}
+	}
+	d := flow.ReleaseFromPool(pool, queue)
 	var take keys
-	for _, w := range waiters {
-		// What asks for more than the pool has (it was made smaller since)
-		// takes it alone.
-		if w.Slots > free && (used > 0 || len(take.runs) > 0) {
-			break
-		}
-		free -= w.Slots
-		take.add(w.RunID, int(w.Number))
-		if free <= 0 {
-			break
+	for i, w := range waiters {
+		if d.Stay[i] == "" {
+			take.add(w.RunID, int(w.Number))
 		}
 	}
 	if len(take.runs) == 0 {
 		return 0, nil
+	}
+	if d.Floor {
+		if err := q.NoteFloor(ctx, p.ID); err != nil {
+			return 0, fmt.Errorf("note that a backfill was let past: %w", err)
+		}
 	}
 	// In order of id: a cancel may be withdrawing some of them.
 	take.sort()
@@ -76,4 +87,35 @@ func fill(ctx context.Context, q *db.Queries, p db.LockPoolsRow) (int, error) {
 		return 0, fmt.Errorf("release waiters: %w", err)
 	}
 	return len(released), nil
+}
+
+// backfills adds to a pool what backfills hold of it. It is counted only where
+// one of them waits.
+func backfills(ctx context.Context, q *db.Queries, id int64, waiters []db.PoolWaitersRow, pool *flow.Pool) error {
+	shares := map[int64]int{}
+	for _, w := range waiters {
+		if w.BackfillID != 0 {
+			shares[w.BackfillID] = int(w.Share)
+		}
+	}
+	if len(shares) == 0 {
+		return nil
+	}
+	rows, err := q.PoolUseByBackfill(ctx, id)
+	if err != nil {
+		return fmt.Errorf("count slots of backfills: %w", err)
+	}
+	pool.Used, pool.Backfills = 0, make(map[int64]flow.BackfillUse, len(shares))
+	held := map[int64]int{}
+	for _, row := range rows {
+		pool.Used += int(row.Used)
+		if row.BackfillID != 0 {
+			pool.BackfillsUsed += int(row.Used)
+			held[row.BackfillID] = int(row.Used)
+		}
+	}
+	for id, share := range shares {
+		pool.Backfills[id] = flow.BackfillUse{Used: held[id], Share: share}
+	}
+	return nil
 }

@@ -164,6 +164,17 @@ SELECT id FROM r`, name)
 	return id
 }
 
+// OfBackfill makes a run, before its first decision, one of a backfill of its own
+// that may hold share percent of a pool. It gives the backfill's id.
+func (w *World) OfBackfill(run int64, share int) int64 {
+	w.T.Helper()
+	id := Value[int64](w, `INSERT INTO backfill (pipeline_id, schedule_id, from_at, until_at, which, most, pool_share, ticks, waiting)
+		SELECT pipeline_id, -id, now(), now(), 'all', 1, $2, 1, 1 FROM run WHERE id = $1 RETURNING id`, run, share)
+	w.Exec(`UPDATE run SET backfill_id = $2 WHERE id = $1`, run, id)
+	w.Exec(`UPDATE open_run SET backfill_id = $2 WHERE run_id = $1`, run, id)
+	return id
+}
+
 // Cancel asks a run to stop.
 func (w *World) Cancel(run int64) {
 	w.T.Helper()
