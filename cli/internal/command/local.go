@@ -233,8 +233,8 @@ func splitItem(name string) (task string, index *int) {
 func (l *localRun) run(p *pipeline.Pipeline, r local.Result) api.Run {
 	run := api.Run{
 		Pipeline: p.Namespace + "/" + p.Name, Number: 1, Revision: 1, Trigger: "manual", State: api.RunState(r.State), Reason: r.Reason,
-		Params: valuesOf(r.Params), Outputs: valuesOf(r.Outputs), ScheduledAt: r.StartedAt, CreatedAt: r.StartedAt,
-		StartedAt: timeOf(r.StartedAt), EndedAt: timeOf(r.EndedAt), Interval: api.Interval{Start: r.StartedAt, End: r.StartedAt}, Tasks: []api.Task{},
+		Params: valuesOf(r.Params), Outputs: valuesOf(r.Outputs), ScheduledAt: r.ScheduledAt, CreatedAt: r.StartedAt,
+		StartedAt: timeOf(r.StartedAt), EndedAt: timeOf(r.EndedAt), Interval: api.Interval{Start: r.IntervalStart, End: r.IntervalEnd}, Tasks: []api.Task{},
 	}
 	counts := map[string]*api.ItemCounts{}
 	retries := map[string]int{}

@@ -19,6 +19,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/cli/process"
+	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 )
 
 // Options say how a run goes about. Now is required; all else has a default.
@@ -39,7 +40,8 @@ type Options struct {
 	Secret func(name string) (string, error)
 	// Schedule, if set, makes the run that a tick of it would make.
 	Schedule *pipeline.Schedule
-	// ScheduledAt and the interval are what the run is for; zero: now.
+	// ScheduledAt is what the run is for; zero: now. The interval, if it is zero,
+	// is the last that was complete then, of the first schedule.
 	ScheduledAt, IntervalStart, IntervalEnd time.Time
 	// Output takes what tasks print, and Events is told what happens. They are
 	// called one at a time, and must not block for long.
@@ -71,6 +73,8 @@ type Result struct {
 	Outputs   map[string]any
 	StartedAt time.Time
 	EndedAt   time.Time
+	// ScheduledAt and the interval are what the run was for.
+	ScheduledAt, IntervalStart, IntervalEnd time.Time
 	// Tasks are in file order, the items of a fan-out after it, by index.
 	Tasks []Task
 }
@@ -147,11 +151,15 @@ func (r *runner) prepare(p *pipeline.Pipeline, params map[string]any) error {
 	}
 	now := r.o.Now()
 	at := orTime(r.o.ScheduledAt, now)
+	start, end, err := lastInterval(p, at)
+	if err != nil {
+		return err
+	}
 	run := flow.Run{
 		// Unique enough for one machine, and small enough for JSON.
 		ID: now.UnixMicro(), Number: 1, Namespace: p.Namespace, Pipeline: p.Name, Revision: 1, Trigger: "manual",
 		ScheduledAt: at, CreatedAt: now,
-		IntervalStart: orTime(r.o.IntervalStart, at), IntervalEnd: orTime(r.o.IntervalEnd, at),
+		IntervalStart: orTime(r.o.IntervalStart, start), IntervalEnd: orTime(r.o.IntervalEnd, end),
 		Vars: r.o.Vars,
 	}
 	if r.o.Schedule != nil {
@@ -168,6 +176,24 @@ func (r *runner) prepare(p *pipeline.Pipeline, params map[string]any) error {
 	run.Params = created.Params
 	r.run = run
 	return nil
+}
+
+// lastInterval is the last that was complete at an instant, by the pipeline's
+// first schedule. Without one it is that instant.
+func lastInterval(p *pipeline.Pipeline, at time.Time) (start, end time.Time, err error) {
+	if len(p.Schedules) == 0 {
+		return at, at, nil
+	}
+	s, err := schedule.New(p.Schedules[0].Spec())
+	if err != nil {
+		return at, at, fmt.Errorf("read schedule %s: %w", p.Schedules[0].ID, err)
+	}
+	tick, ok := s.PrevAt(at.Add(1))
+	if !ok {
+		return at, at, nil
+	}
+	start, end = s.Interval(tick)
+	return start, end, nil
 }
 
 func orTime(t, otherwise time.Time) time.Time {

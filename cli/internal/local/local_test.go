@@ -420,3 +420,26 @@ outputs: {sum: "${{ sum(tasks.each.outputs.n) }}"}
 		t.Errorf("%s %s %s: %v", s.State, s.Reason, s.Detail, s.Outputs)
 	}
 }
+
+// A run covers what a run by hand on a server would: the last interval of the
+// first schedule that was complete at its time.
+func TestIntervalOfTheSchedule(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	tests := []struct{ name, schedule, want string }{
+		{"nightly", `schedule: {cron: "0 2 * * *", timezone: Europe/Berlin}`, "2026-03-09T01:00:00Z 2026-03-10T01:00:00Z"},
+		{"on the tick", `schedule: "0 12 * * *"`, "2026-03-09T12:00:00Z 2026-03-10T12:00:00Z"},
+		{"before the first tick", `schedule: {at: 2026-12-24}`, "2026-03-10T12:00:00Z 2026-03-10T12:00:00Z"},
+		{"none", ``, "2026-03-10T12:00:00Z 2026-03-10T12:00:00Z"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := run(t, t.Context(), "name: a\n"+test.schedule+"\ntasks: {a: {run: 'echo $SYN_INTERVAL_START $SYN_INTERVAL_END'}}\n", nil,
+				func(o *Options, _ *session) { o.ScheduledAt = at })
+			if got := strings.TrimSpace(s.out.String()); got != test.want {
+				t.Errorf("interval = %s, want %s", got, test.want)
+			}
+		})
+	}
+}

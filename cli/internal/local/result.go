@@ -31,6 +31,7 @@ func (r *runner) result(started time.Time) Result {
 	out := Result{
 		State: r.done.State, Reason: r.done.Reason, Detail: r.done.Detail, Outputs: r.done.Outputs,
 		Params: r.run.Params, StartedAt: started, EndedAt: r.o.Now(),
+		ScheduledAt: r.run.ScheduledAt, IntervalStart: r.run.IntervalStart, IntervalEnd: r.run.IntervalEnd,
 	}
 	for o := range r.plans {
 		row := r.rows[o]
