@@ -40,6 +40,7 @@ var nevers = []never{
 	{"cli/schedule", true, impure, "pure packages take values and return values"},
 	{"cli/expr", true, impure, "pure packages take values and return values"},
 	{"cli/flow", true, impure, "pure packages take values and return values"},
+	{"cli/flow/gate", true, impure, "pure packages take values and return values"},
 }
 
 var impure = []string{"context", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "database/sql"}

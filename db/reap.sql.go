@@ -289,6 +289,7 @@ FROM open_run AS o
 WHERE o.state = 'queued'
   AND o.created_at < coalesce($1::timestamptz, now()) - interval '1 millisecond' * $2::bigint
   AND NOT EXISTS (SELECT 1 FROM open_run AS q WHERE q.group_id = o.group_id AND q.state = 'running')
+  AND NOT EXISTS (SELECT 1 FROM pipeline AS p WHERE p.id = o.pipeline_id AND p.frozen_at IS NOT NULL)
   AND NOT EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.subject = o.group_id)
 LIMIT $3::int
 `

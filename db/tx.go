@@ -26,7 +26,7 @@ func InTx(ctx context.Context, p *Pool, decide func(*Queries) error) error {
 		panic(errNested)
 	}
 	for try := 0; ; try++ {
-		err := p.once(ctx, decide)
+		err := p.once(ctx, pgx.TxOptions{}, decide)
 		if err == nil || try == retries || !retryable(err) {
 			return err
 		}
@@ -40,10 +40,20 @@ func InTx(ctx context.Context, p *Pool, decide func(*Queries) error) error {
 	}
 }
 
+// InSnapshot runs read in a transaction that writes nothing and in which every
+// statement sees the same: what was committed when the first one began. Keep it
+// short: nothing that dies meanwhile can be cleaned up.
+func InSnapshot(ctx context.Context, p *Pool, read func(*Queries) error) error {
+	if inTx() {
+		panic(errNested)
+	}
+	return p.once(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, read)
+}
+
 // once is one try.
-func (p *Pool) once(ctx context.Context, decide func(*Queries) error) error {
+func (p *Pool) once(ctx context.Context, kind pgx.TxOptions, decide func(*Queries) error) error {
 	begin, cancel := deadline{timeout: p.timeout}.bound(ctx)
-	tx, err := p.pgx.Begin(begin)
+	tx, err := p.pgx.BeginTx(begin, kind)
 	cancel()
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

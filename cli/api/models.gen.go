@@ -29,6 +29,13 @@ const (
 	ExecutorStateStopped  ExecutorState = "stopped"
 )
 
+// Defines values for ExplanationKind.
+const (
+	ExplanationKindPipeline ExplanationKind = "pipeline"
+	ExplanationKindRun      ExplanationKind = "run"
+	ExplanationKindTask     ExplanationKind = "task"
+)
+
 // Defines values for FindingSeverity.
 const (
 	FindingSeverityError   FindingSeverity = "error"
@@ -98,6 +105,14 @@ const (
 	RunStateRunning   RunState = "running"
 	RunStateSkipped   RunState = "skipped"
 	RunStateSucceeded RunState = "succeeded"
+)
+
+// Defines values for Standing.
+const (
+	StandingAhead  Standing = "ahead"
+	StandingBlocks Standing = "blocks"
+	StandingNote   Standing = "note"
+	StandingOpen   Standing = "open"
 )
 
 // Defines values for TaskState.
@@ -178,6 +193,30 @@ type ExecutorList struct {
 	Items []Executor `json:"items"`
 }
 
+// Explanation Why something does not run, or that nothing keeps it
+type Explanation struct {
+	Kind ExplanationKind `json:"kind"`
+
+	// Subject `ns/name`, `ns/name#12`, `ns/name#12/load[3]`
+	Subject string `json:"subject"`
+	State   string `json:"state"`
+
+	// Blocked Something keeps it from going on now
+	Blocked bool `json:"blocked"`
+
+	// Summary The answer in one sentence
+	Summary string `json:"summary"`
+
+	// At By the database's clock
+	At time.Time `json:"at"`
+
+	// Findings What holds it first, then what comes after that, then what does not, then what else there is to know
+	Findings []GateFinding `json:"findings"`
+}
+
+// ExplanationKind defines model for Explanation.Kind.
+type ExplanationKind string
+
 // Finding defines model for Finding.
 type Finding struct {
 	Severity FindingSeverity `json:"severity"`
@@ -195,11 +234,59 @@ type Finding struct {
 // FindingSeverity defines model for Finding.Severity.
 type FindingSeverity string
 
+// GateFinding defines model for GateFinding.
+type GateFinding struct {
+	// Gate removed, paused, frozen, schedule, group, stopping, finally, needs, condition, items, max_parallel, backoff, wait, approval, child, pool, labels, slots, scheduler; of a note: state, budget, timeout, queue_timeout, tick, runs
+	Gate     string   `json:"gate"`
+	Standing Standing `json:"standing"`
+
+	// Summary One sentence
+	Summary string    `json:"summary"`
+	Since   time.Time `json:"since,omitempty,omitzero"`
+
+	// Until When that changes by itself
+	Until time.Time `json:"until,omitempty,omitzero"`
+
+	// Position In the queue, from 1
+	Position int `json:"position,omitempty,omitzero"`
+
+	// Holders Who holds it, oldest first; the first few
+	Holders []Holder `json:"holders,omitempty,omitzero"`
+
+	// More How many holders are not listed
+	More int `json:"more,omitempty,omitzero"`
+
+	// Frees What frees it
+	Frees string `json:"frees,omitempty,omitzero"`
+
+	// Commands What to type, with namespaces spelled out
+	Commands []string `json:"commands,omitempty,omitzero"`
+}
+
 // Git defines model for Git.
 type Git struct {
 	Commit string `json:"commit,omitempty,omitzero"`
 	Author string `json:"author,omitempty,omitzero"`
 	Dirty  bool   `json:"dirty,omitempty,omitzero"`
+}
+
+// Holder defines model for Holder.
+type Holder struct {
+	// Run `ns/name#12`; absent: in a namespace that you may not read, or this run itself
+	Run string `json:"run,omitempty,omitzero"`
+
+	// Task With its item
+	Task     string `json:"task,omitempty,omitzero"`
+	State    string `json:"state"`
+	Executor string `json:"executor,omitempty,omitzero"`
+	Host     string `json:"host,omitempty,omitzero"`
+
+	// Slots Of a pool
+	Slots int       `json:"slots,omitempty,omitzero"`
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Hidden It is in a namespace that you may not read
+	Hidden bool `json:"hidden,omitempty,omitzero"`
 }
 
 // Interval defines model for Interval.
@@ -578,6 +665,9 @@ type SourceFile struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
 }
+
+// Standing `blocks` holds it now; `ahead` comes after that and would hold it now; `open` does not hold it; `note` is no gate
+type Standing string
 
 // Task defines model for Task.
 type Task struct {

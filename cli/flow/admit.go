@@ -1,6 +1,10 @@
 package flow
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
+)
 
 // RunningRun is a run of a group that has been admitted and has not ended.
 type RunningRun struct {
@@ -15,6 +19,8 @@ type QueuedRun struct {
 	OnConflict       string // queue, skip, cancel_running, fail
 	FromTick         bool
 	Counted          bool // towards max_queued
+	// Frozen runs wait for the thaw of their pipeline, and hold nobody back.
+	Frozen bool
 }
 
 // Admission is what becomes of a group's queue. A run that is in none of the
@@ -54,7 +60,10 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 		}
 	}
 	for _, q := range queued {
-		if len(waiting) == 0 && len(running)+len(a.Start) < q.Limit {
+		if gate.Starts(q.Frozen) != "" {
+			continue
+		}
+		if gate.Room(len(running)+len(a.Start), len(waiting), q.Limit) {
 			a.Start = append(a.Start, q.ID)
 			continue
 		}
@@ -68,7 +77,7 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 			waiting = waiting[:0]
 			a.makeRoom(running, q.Limit, &leaving)
 			// What never started is gone at once, so it may do already.
-			if len(running)+len(a.Start) < q.Limit {
+			if gate.Room(len(running)+len(a.Start), 0, q.Limit) {
 				a.Start = append(a.Start, q.ID)
 			} else {
 				waiting = append(waiting, q.ID)
@@ -101,7 +110,7 @@ func (a *Admission) makeRoom(running []RunningRun, limit int, leaving *int) {
 // is now: how many of its runs run, wait, and of those waiting count towards
 // max_queued.
 func AdmitTick(running, queued, counted int, q QueuedRun) TickVerdict {
-	if queued == 0 && running < q.Limit {
+	if gate.Room(running, queued, q.Limit) {
 		return TickVerdict{Run: true, Start: true}
 	}
 	switch q.OnConflict {

@@ -138,3 +138,16 @@ func TestAdmitTick(t *testing.T) {
 		}
 	}
 }
+
+// A frozen pipeline's runs wait for its thaw; others of the group go past them.
+func TestFrozenRunsHoldNobodyBack(t *testing.T) {
+	t.Parallel()
+	got := Admit(nil, []QueuedRun{
+		{ID: 1, Limit: 1, OnConflict: OnConflictCancel, Frozen: true},
+		{ID: 2, Limit: 1, OnConflict: OnConflictQueue},
+		{ID: 3, Limit: 1, OnConflict: OnConflictSkip, Frozen: true},
+	})
+	if diff := cmp.Diff(Admission{Start: []int64{2}}, got); diff != "" {
+		t.Errorf("Admit (-want +got):\n%s", diff)
+	}
+}

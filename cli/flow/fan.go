@@ -3,6 +3,8 @@ package flow
 import (
 	"fmt"
 	"slices"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 )
 
 // itemEnd counts the end of an item, or lets it run once more.
@@ -119,10 +121,8 @@ func (s *step) window(r *row) {
 		return
 	}
 	n := f.Items - f.Released
-	if limit := s.g.nodes[r.Ordinal].task.MaxParallel; limit > 0 {
-		flying := f.Released - (f.Items - f.Unfinished)
-		n = min(n, limit-flying)
-	}
+	flying := f.Released - (f.Items - f.Unfinished)
+	n = min(n, gate.Spare(s.g.nodes[r.Ordinal].task.MaxParallel, flying))
 	if n > 0 {
 		s.may = append(s.may, candidate{number: ItemNumber(r.Ordinal, f.Released), count: n, window: true})
 	}

@@ -3,6 +3,8 @@ package flow
 import (
 	"cmp"
 	"slices"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 )
 
 // A candidate is a number that may be released, or the next count items of a
@@ -21,7 +23,7 @@ func (s *step) release() {
 	}
 	free := 0
 	if limit := s.g.p.MaxParallel; limit > 0 {
-		free = max(0, limit-s.run.Active)
+		free = gate.Spare(limit, s.run.Active)
 		s.offerHeld()
 		if s.missed() {
 			return

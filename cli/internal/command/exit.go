@@ -13,6 +13,7 @@ const (
 	ExitOK          = 0
 	ExitError       = 1   // an error; validate found problems
 	ExitChanged     = 2   // there are changes
+	ExitBlocked     = 2   // explain: something blocks
 	ExitRunFailed   = 3   // the run that was followed failed
 	ExitNotFound    = 4   // what was named does not exist
 	ExitRefused     = 5   // not signed in, no right, a guard

@@ -186,6 +186,7 @@ var topics = map[string]string{
 
     0  done; the run that was followed succeeded
     1  an error; validate found problems
+    2  explain: something blocks
     3  the run that was followed failed (run -w, run -f, run --wait, watch, logs -f)
     4  what was named does not exist
     5  refused: not signed in, no right, a guard

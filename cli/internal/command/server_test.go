@@ -75,6 +75,14 @@ func newContract(t testing.TB) *contract {
 		run, err := runOf(r.PathValue("ns"), r.PathValue("name"), r.PathValue("run"))
 		return api.TaskPage{Items: run.Tasks}, err
 	})
+	answer("GET /api/v1/pipelines/{ns}/{name}/explain", func(_ http.ResponseWriter, r *http.Request) (any, error) { return explainedPipeline(r) })
+	answer("GET /api/v1/runs/{ns}/{name}/{run}/explain", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		_, err := runOf(r.PathValue("ns"), r.PathValue("name"), r.PathValue("run"))
+		return explained("run", "default/nightly_etl#1842", "running", "nightly_etl#1842 goes on: 1 running."), err
+	})
+	answer("GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		return explainedTask(r.PathValue("task")), nil
+	})
 	answer("POST /api/v1/runs/{ns}/{name}/{run}/cancel", s.cancel)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/events", s.events)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/logs", s.logs)
@@ -316,6 +324,36 @@ func runOf(ns, name, number string) (api.Run, error) {
 		}
 	}
 	return run, nil
+}
+
+func explained(kind api.ExplanationKind, subject, state, summary string, findings ...api.GateFinding) api.Explanation {
+	e := api.Explanation{Kind: kind, Subject: subject, State: state, Summary: summary, At: now, Findings: append([]api.GateFinding{}, findings...)}
+	e.Blocked = len(findings) > 0 && findings[0].Standing == api.StandingBlocks
+	return e
+}
+
+func explainedPipeline(r *http.Request) (any, error) {
+	if _, err := onePipeline(r); err != nil {
+		return nil, err
+	}
+	return explained("pipeline", "default/gdpr_purge", "paused", "gdpr_purge is paused.", api.GateFinding{
+		Gate: "paused", Standing: api.StandingBlocks, Summary: "It is paused by ana: “migration \x1b[31mred”.", Since: *ago(26 * time.Hour), Until: *ago(-26 * time.Hour),
+		Frees: "Goes on by itself then, or when it is resumed.", Commands: []string{"synctl resume default/gdpr_purge"},
+	}, api.GateFinding{Gate: "tick", Standing: api.StandingNote, Summary: "Its next tick.", Until: *ago(-4 * time.Hour)}), nil
+}
+
+func explainedTask(task string) api.Explanation {
+	return explained("task", "default/nightly_etl#1842/"+task, "waiting", task+" waits for pool warehouse.", api.GateFinding{
+		Gate: "pool", Standing: api.StandingBlocks, Summary: "Pool warehouse is full: 4 of 4 slots taken, it needs 1.", Since: *ago(130 * time.Second), Position: 2,
+		Holders: []api.Holder{
+			{Run: "default/billing_sync#902", Task: "export", State: "running", Executor: "wh-1", Host: "db7", Slots: 2, Since: *ago(41 * time.Minute)},
+			{Hidden: true, State: "running", Executor: "wh-2", Slots: 1, Since: *ago(3 * time.Minute)},
+		}, More: 1,
+		Frees: "Starts when enough slots are free, in the order of the queue.", Commands: []string{"synctl cancel default/billing_sync#902"},
+	}, api.GateFinding{Gate: "labels", Standing: api.StandingAhead, Summary: "No live executor has the label [gpu]. Alive: wh-1 [linux] and wh-2 []."},
+		api.GateFinding{Gate: "needs", Standing: api.StandingOpen, Summary: "What it needs has ended: transform."},
+		api.GateFinding{Gate: "budget", Standing: api.StandingNote, Summary: "Budgets: 1 of 2 retries spent; 0 of 3 lost executors spent."},
+		api.GateFinding{Gate: "timeout", Standing: api.StandingNote, Summary: "The run times out if it has not ended by then.", Until: *ago(-6 * 24 * time.Hour)})
 }
 
 func (s *contract) cancel(_ http.ResponseWriter, r *http.Request) (any, error) {

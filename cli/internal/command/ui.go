@@ -118,7 +118,7 @@ func (u *ui) warn(format string, args ...any) {
 
 // ascii is what our own glyphs become where the locale has no others.
 var ascii = strings.NewReplacer("✓", "ok", "✕", "x", "→", "->", "·", "-", "…", "...", "▶", ">", "⋯", "..", "█", "#", "░", ".",
-	"│", "|", "–", "-", "↻", "~", "■", "#", "⏱", "!", "⇡", "^", "‖", "||", "☁", "@", "≈", "~", "•", "*", "×", "x", "\u00a0", " ")
+	"│", "|", "–", "-", "↻", "~", "■", "#", "⏱", "!", "⇡", "^", "‖", "||", "☁", "@", "≈", "~", "•", "*", "×", "x", "“", `"`, "”", `"`, "\u00a0", " ")
 
 func (u *ui) fit(text string) string {
 	if u.utf8 {

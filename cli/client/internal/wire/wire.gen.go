@@ -106,6 +106,11 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/pipelines/{ns}/{name} (the `GetPipeline` operationId).
 	GetPipeline(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ExplainPipeline Why a pipeline does not run
+	//
+	// Corresponds with GET /api/v1/pipelines/{ns}/{name}/explain (the `ExplainPipeline` operationId).
+	ExplainPipeline(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// NextTicks Its coming ticks, over all its schedules
 	//
 	// Corresponds with GET /api/v1/pipelines/{ns}/{name}/next (the `NextTicks` operationId).
@@ -236,6 +241,11 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/events (the `WatchRun` operationId).
 	WatchRun(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ExplainRun Why a run does not go on
+	//
+	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/explain (the `ExplainRun` operationId).
+	ExplainRun(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// FollowLogs The output of a run's attempts
 	//
 	// Events: `log` (LogPiece), in the order of each attempt; `cut` (LogCut) where output was not
@@ -249,6 +259,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
 	ListTasks(ctx context.Context, ns PathNs, name PathName, run PathRun, params *ListTasksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainTask Why a task or an item does not run
+	//
+	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
+	ExplainTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetLog The output of one attempt, as the bytes it wrote
 	//
@@ -344,6 +359,21 @@ func (c *Client) ListPipelines(ctx context.Context, params *ListPipelinesParams,
 // Corresponds with GET /api/v1/pipelines/{ns}/{name} (the `GetPipeline` operationId).
 func (c *Client) GetPipeline(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetPipelineRequest(c.Server, ns, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainPipeline Why a pipeline does not run
+//
+// Corresponds with GET /api/v1/pipelines/{ns}/{name}/explain (the `ExplainPipeline` operationId).
+func (c *Client) ExplainPipeline(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainPipelineRequest(c.Server, ns, name)
 	if err != nil {
 		return nil, err
 	}
@@ -664,6 +694,21 @@ func (c *Client) WatchRun(ctx context.Context, ns PathNs, name PathName, run Pat
 	return c.Client.Do(req)
 }
 
+// ExplainRun Why a run does not go on
+//
+// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/explain (the `ExplainRun` operationId).
+func (c *Client) ExplainRun(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainRunRequest(c.Server, ns, name, run)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // FollowLogs The output of a run's attempts
 //
 // Events: `log` (LogPiece), in the order of each attempt; `cut` (LogCut) where output was not
@@ -688,6 +733,21 @@ func (c *Client) FollowLogs(ctx context.Context, ns PathNs, name PathName, run P
 // Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
 func (c *Client) ListTasks(ctx context.Context, ns PathNs, name PathName, run PathRun, params *ListTasksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListTasksRequest(c.Server, ns, name, run, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainTask Why a task or an item does not run
+//
+// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
+func (c *Client) ExplainTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainTaskRequest(c.Server, ns, name, run, task)
 	if err != nil {
 		return nil, err
 	}
@@ -1009,6 +1069,47 @@ func NewGetPipelineRequest(server string, ns PathNs, name PathName) (*http.Reque
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/pipelines/%s/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExplainPipelineRequest constructs an http.Request for the ExplainPipeline method
+func NewExplainPipelineRequest(server string, ns PathNs, name PathName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/pipelines/%s/%s/explain", pathParam0, pathParam1)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -1806,6 +1907,54 @@ func NewWatchRunRequest(server string, ns PathNs, name PathName, run PathRun) (*
 	return req, nil
 }
 
+// NewExplainRunRequest constructs an http.Request for the ExplainRun method
+func NewExplainRunRequest(server string, ns PathNs, name PathName, run PathRun) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/explain", pathParam0, pathParam1, pathParam2)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewFollowLogsRequest constructs an http.Request for the FollowLogs method
 func NewFollowLogsRequest(server string, ns PathNs, name PathName, run PathRun, params *FollowLogsParams) (*http.Request, error) {
 	var err error
@@ -2010,6 +2159,61 @@ func NewListTasksRequest(server string, ns PathNs, name PathName, run PathRun, p
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExplainTaskRequest constructs an http.Request for the ExplainTask method
+func NewExplainTaskRequest(server string, ns PathNs, name PathName, run PathRun, task string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam3 string
+
+	pathParam3, err = runtime.StyleParamWithOptions("simple", false, "task", task, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/tasks/%s/explain", pathParam0, pathParam1, pathParam2, pathParam3)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -2458,6 +2662,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/pipelines/{ns}/{name} (the `GetPipeline` operationId).
 	GetPipelineWithResponse(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*GetPipelineResponse, error)
 
+	// ExplainPipelineWithResponse Why a pipeline does not run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/pipelines/{ns}/{name}/explain (the `ExplainPipeline` operationId).
+	ExplainPipelineWithResponse(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*ExplainPipelineResponse, error)
+
 	// NextTicksWithResponse Its coming ticks, over all its schedules
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2604,6 +2815,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/events (the `WatchRun` operationId).
 	WatchRunWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*WatchRunResponse, error)
 
+	// ExplainRunWithResponse Why a run does not go on
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/explain (the `ExplainRun` operationId).
+	ExplainRunWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*ExplainRunResponse, error)
+
 	// FollowLogsWithResponse The output of a run's attempts
 	//
 	// Events: `log` (LogPiece), in the order of each attempt; `cut` (LogCut) where output was not
@@ -2621,6 +2839,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
 	ListTasksWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *ListTasksParams, reqEditors ...RequestEditorFn) (*ListTasksResponse, error)
+
+	// ExplainTaskWithResponse Why a task or an item does not run
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
+	ExplainTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, reqEditors ...RequestEditorFn) (*ExplainTaskResponse, error)
 
 	// GetLogWithResponse The output of one attempt, as the bytes it wrote
 	//
@@ -2835,6 +3060,54 @@ func (r GetPipelineResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetPipelineResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainPipelineResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Explanation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainPipelineResponse) GetJSON200() *Explanation {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainPipelineResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainPipelineResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainPipelineResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainPipelineResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainPipelineResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3465,6 +3738,54 @@ func (r WatchRunResponse) ContentType() string {
 	return ""
 }
 
+type ExplainRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Explanation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainRunResponse) GetJSON200() *Explanation {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainRunResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type FollowLogsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3548,6 +3869,54 @@ func (r ListTasksResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListTasksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainTaskResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Explanation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainTaskResponse) GetJSON200() *Explanation {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainTaskResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainTaskResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainTaskResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainTaskResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainTaskResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3986,6 +4355,19 @@ func (c *ClientWithResponses) GetPipelineWithResponse(ctx context.Context, ns Pa
 	return ParseGetPipelineResponse(rsp)
 }
 
+// ExplainPipelineWithResponse Why a pipeline does not run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/pipelines/{ns}/{name}/explain (the `ExplainPipeline` operationId).
+func (c *ClientWithResponses) ExplainPipelineWithResponse(ctx context.Context, ns PathNs, name PathName, reqEditors ...RequestEditorFn) (*ExplainPipelineResponse, error) {
+	rsp, err := c.ExplainPipeline(ctx, ns, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainPipelineResponse(rsp)
+}
+
 // NextTicksWithResponse Its coming ticks, over all its schedules
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4240,6 +4622,19 @@ func (c *ClientWithResponses) WatchRunWithResponse(ctx context.Context, ns PathN
 	return ParseWatchRunResponse(rsp)
 }
 
+// ExplainRunWithResponse Why a run does not go on
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/explain (the `ExplainRun` operationId).
+func (c *ClientWithResponses) ExplainRunWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, reqEditors ...RequestEditorFn) (*ExplainRunResponse, error) {
+	rsp, err := c.ExplainRun(ctx, ns, name, run, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainRunResponse(rsp)
+}
+
 // FollowLogsWithResponse The output of a run's attempts
 //
 // Events: `log` (LogPiece), in the order of each attempt; `cut` (LogCut) where output was not
@@ -4268,6 +4663,19 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, ns Path
 		return nil, err
 	}
 	return ParseListTasksResponse(rsp)
+}
+
+// ExplainTaskWithResponse Why a task or an item does not run
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
+func (c *ClientWithResponses) ExplainTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, reqEditors ...RequestEditorFn) (*ExplainTaskResponse, error) {
+	rsp, err := c.ExplainTask(ctx, ns, name, run, task, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainTaskResponse(rsp)
 }
 
 // GetLogWithResponse The output of one attempt, as the bytes it wrote
@@ -4486,6 +4894,39 @@ func ParseGetPipelineResponse(rsp *http.Response) (*GetPipelineResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Pipeline
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainPipelineResponse parses an HTTP response from a ExplainPipelineWithResponse call
+func ParseExplainPipelineResponse(rsp *http.Response) (*ExplainPipelineResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainPipelineResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Explanation
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4932,6 +5373,39 @@ func ParseWatchRunResponse(rsp *http.Response) (*WatchRunResponse, error) {
 	return response, nil
 }
 
+// ParseExplainRunResponse parses an HTTP response from a ExplainRunWithResponse call
+func ParseExplainRunResponse(rsp *http.Response) (*ExplainRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Explanation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseFollowLogsResponse parses an HTTP response from a FollowLogsWithResponse call
 func ParseFollowLogsResponse(rsp *http.Response) (*FollowLogsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4974,6 +5448,39 @@ func ParseListTasksResponse(rsp *http.Response) (*ListTasksResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TaskPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainTaskResponse parses an HTTP response from a ExplainTaskWithResponse call
+func ParseExplainTaskResponse(rsp *http.Response) (*ExplainTaskResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainTaskResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Explanation
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -63,6 +63,21 @@ func (s *server) NextTicks(ctx context.Context, r NextTicksRequestObject) (NextT
 	return NextTicks200JSONResponse(out), err
 }
 
+func (s *server) ExplainPipeline(ctx context.Context, r ExplainPipelineRequestObject) (ExplainPipelineResponseObject, error) {
+	out, err := s.app.ExplainPipeline(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name})
+	return ExplainPipeline200JSONResponse(out), err
+}
+
+func (s *server) ExplainRun(ctx context.Context, r ExplainRunRequestObject) (ExplainRunResponseObject, error) {
+	out, err := s.app.ExplainRun(ctx, access.Actor(ctx), runRef(r.Ns, r.Name, r.Run))
+	return ExplainRun200JSONResponse(out), err
+}
+
+func (s *server) ExplainTask(ctx context.Context, r ExplainTaskRequestObject) (ExplainTaskResponseObject, error) {
+	out, err := s.app.ExplainTask(ctx, access.Actor(ctx), runRef(r.Ns, r.Name, r.Run), r.Task)
+	return ExplainTask200JSONResponse(out), err
+}
+
 func (s *server) CreateRun(ctx context.Context, r CreateRunRequestObject) (CreateRunResponseObject, error) {
 	out, created, err := s.app.CreateRun(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name}, r.Params.IdempotencyKey, *r.Body)
 	if !created {

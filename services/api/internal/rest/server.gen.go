@@ -29,6 +29,9 @@ type ServerInterface interface {
 	// GetPipeline One pipeline
 	// (GET /api/v1/pipelines/{ns}/{name})
 	GetPipeline(ctx echo.Context, ns PathNs, name PathName) error
+	// ExplainPipeline Why a pipeline does not run
+	// (GET /api/v1/pipelines/{ns}/{name}/explain)
+	ExplainPipeline(ctx echo.Context, ns PathNs, name PathName) error
 	// NextTicks Its coming ticks, over all its schedules
 	// (GET /api/v1/pipelines/{ns}/{name}/next)
 	NextTicks(ctx echo.Context, ns PathNs, name PathName, params NextTicksParams) error
@@ -68,12 +71,18 @@ type ServerInterface interface {
 	// WatchRun Follow a run
 	// (GET /api/v1/runs/{ns}/{name}/{run}/events)
 	WatchRun(ctx echo.Context, ns PathNs, name PathName, run PathRun) error
+	// ExplainRun Why a run does not go on
+	// (GET /api/v1/runs/{ns}/{name}/{run}/explain)
+	ExplainRun(ctx echo.Context, ns PathNs, name PathName, run PathRun) error
 	// FollowLogs The output of a run's attempts
 	// (GET /api/v1/runs/{ns}/{name}/{run}/logs)
 	FollowLogs(ctx echo.Context, ns PathNs, name PathName, run PathRun, params FollowLogsParams) error
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx echo.Context, ns PathNs, name PathName, run PathRun, params ListTasksParams) error
+	// ExplainTask Why a task or an item does not run
+	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain)
+	ExplainTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string) error
 	// GetLog The output of one attempt, as the bytes it wrote
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log)
 	GetLog(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params GetLogParams) error
@@ -198,6 +207,30 @@ func (w *ServerInterfaceWrapper) GetPipeline(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetPipeline(ctx, ns, name)
+	return err
+}
+
+// ExplainPipeline converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainPipeline(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainPipeline(ctx, ns, name)
 	return err
 }
 
@@ -633,6 +666,38 @@ func (w *ServerInterfaceWrapper) WatchRun(ctx echo.Context) error {
 	return err
 }
 
+// ExplainRun converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainRun(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainRun(ctx, ns, name, run)
+	return err
+}
+
 // FollowLogs converts echo context to params.
 func (w *ServerInterfaceWrapper) FollowLogs(ctx echo.Context) error {
 	var err error
@@ -768,6 +833,46 @@ func (w *ServerInterfaceWrapper) ListTasks(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListTasks(ctx, ns, name, run, params)
+	return err
+}
+
+// ExplainTask converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainTask(ctx, ns, name, run, task)
 	return err
 }
 
@@ -992,15 +1097,18 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/revisions/:revision", wrapper.GetRevision, options.OperationMiddlewares["getRevision"]...)
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/ticks", wrapper.ListTicks, options.OperationMiddlewares["listTicks"]...)
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/next", wrapper.NextTicks, options.OperationMiddlewares["nextTicks"]...)
+	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/explain", wrapper.ExplainPipeline, options.OperationMiddlewares["explainPipeline"]...)
 	router.POST(options.BaseURL+"/api/v1/pipelines/:ns/:name/runs", wrapper.CreateRun, options.OperationMiddlewares["createRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs", wrapper.ListRuns, options.OperationMiddlewares["listRuns"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:id", wrapper.GetRunByID, options.OperationMiddlewares["getRunByID"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run", wrapper.GetRun, options.OperationMiddlewares["getRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks", wrapper.ListTasks, options.OperationMiddlewares["listTasks"]...)
+	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/explain", wrapper.ExplainRun, options.OperationMiddlewares["explainRun"]...)
 	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/cancel", wrapper.CancelRun, options.OperationMiddlewares["cancelRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/events", wrapper.WatchRun, options.OperationMiddlewares["watchRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/logs", wrapper.FollowLogs, options.OperationMiddlewares["followLogs"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/log", wrapper.GetLog, options.OperationMiddlewares["getLog"]...)
+	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/explain", wrapper.ExplainTask, options.OperationMiddlewares["explainTask"]...)
 	router.GET(options.BaseURL+"/api/v1/executors", wrapper.ListExecutors, options.OperationMiddlewares["listExecutors"]...)
 	router.GET(options.BaseURL+"/api/v1/whoami", wrapper.Whoami, options.OperationMiddlewares["whoami"]...)
 	router.GET(options.BaseURL+"/api/v1/tokens", wrapper.ListTokens, options.OperationMiddlewares["listTokens"]...)
@@ -1121,6 +1229,46 @@ type GetPipelinedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetPipelinedefaultApplicationProblemPlusJSONResponse) VisitGetPipelineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainPipelineRequestObject struct {
+	Ns   PathNs   `json:"ns"`
+	Name PathName `json:"name"`
+}
+
+type ExplainPipelineResponseObject interface {
+	VisitExplainPipelineResponse(w http.ResponseWriter) error
+}
+
+type ExplainPipeline200JSONResponse Explanation
+
+func (response ExplainPipeline200JSONResponse) VisitExplainPipelineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainPipelinedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainPipelinedefaultApplicationProblemPlusJSONResponse) VisitExplainPipelineResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1704,6 +1852,47 @@ func (response WatchRundefaultApplicationProblemPlusJSONResponse) VisitWatchRunR
 	return err
 }
 
+type ExplainRunRequestObject struct {
+	Ns   PathNs   `json:"ns"`
+	Name PathName `json:"name"`
+	Run  PathRun  `json:"run"`
+}
+
+type ExplainRunResponseObject interface {
+	VisitExplainRunResponse(w http.ResponseWriter) error
+}
+
+type ExplainRun200JSONResponse Explanation
+
+func (response ExplainRun200JSONResponse) VisitExplainRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainRundefaultApplicationProblemPlusJSONResponse) VisitExplainRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type FollowLogsRequestObject struct {
 	Ns     PathNs   `json:"ns"`
 	Name   PathName `json:"name"`
@@ -1806,6 +1995,48 @@ type ListTasksdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListTasksdefaultApplicationProblemPlusJSONResponse) VisitListTasksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainTaskRequestObject struct {
+	Ns   PathNs   `json:"ns"`
+	Name PathName `json:"name"`
+	Run  PathRun  `json:"run"`
+	Task string   `json:"task"`
+}
+
+type ExplainTaskResponseObject interface {
+	VisitExplainTaskResponse(w http.ResponseWriter) error
+}
+
+type ExplainTask200JSONResponse Explanation
+
+func (response ExplainTask200JSONResponse) VisitExplainTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainTaskdefaultApplicationProblemPlusJSONResponse) VisitExplainTaskResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2151,6 +2382,9 @@ type StrictServerInterface interface {
 	// GetPipeline One pipeline
 	// (GET /api/v1/pipelines/{ns}/{name})
 	GetPipeline(ctx context.Context, request GetPipelineRequestObject) (GetPipelineResponseObject, error)
+	// ExplainPipeline Why a pipeline does not run
+	// (GET /api/v1/pipelines/{ns}/{name}/explain)
+	ExplainPipeline(ctx context.Context, request ExplainPipelineRequestObject) (ExplainPipelineResponseObject, error)
 	// NextTicks Its coming ticks, over all its schedules
 	// (GET /api/v1/pipelines/{ns}/{name}/next)
 	NextTicks(ctx context.Context, request NextTicksRequestObject) (NextTicksResponseObject, error)
@@ -2190,12 +2424,18 @@ type StrictServerInterface interface {
 	// WatchRun Follow a run
 	// (GET /api/v1/runs/{ns}/{name}/{run}/events)
 	WatchRun(ctx context.Context, request WatchRunRequestObject) (WatchRunResponseObject, error)
+	// ExplainRun Why a run does not go on
+	// (GET /api/v1/runs/{ns}/{name}/{run}/explain)
+	ExplainRun(ctx context.Context, request ExplainRunRequestObject) (ExplainRunResponseObject, error)
 	// FollowLogs The output of a run's attempts
 	// (GET /api/v1/runs/{ns}/{name}/{run}/logs)
 	FollowLogs(ctx context.Context, request FollowLogsRequestObject) (FollowLogsResponseObject, error)
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx context.Context, request ListTasksRequestObject) (ListTasksResponseObject, error)
+	// ExplainTask Why a task or an item does not run
+	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain)
+	ExplainTask(ctx context.Context, request ExplainTaskRequestObject) (ExplainTaskResponseObject, error)
 	// GetLog The output of one attempt, as the bytes it wrote
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log)
 	GetLog(ctx context.Context, request GetLogRequestObject) (GetLogResponseObject, error)
@@ -2305,6 +2545,32 @@ func (sh *strictHandler) GetPipeline(ctx echo.Context, ns PathNs, name PathName)
 		return err
 	} else if validResponse, ok := response.(GetPipelineResponseObject); ok {
 		return validResponse.VisitGetPipelineResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ExplainPipeline operation middleware
+func (sh *strictHandler) ExplainPipeline(ctx echo.Context, ns PathNs, name PathName) error {
+	var request ExplainPipelineRequestObject
+
+	request.Ns = ns
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainPipeline(ctx.Request().Context(), request.(ExplainPipelineRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainPipeline")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainPipelineResponseObject); ok {
+		return validResponse.VisitExplainPipelineResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2773,6 +3039,33 @@ func (sh *strictHandler) WatchRun(ctx echo.Context, ns PathNs, name PathName, ru
 	return nil
 }
 
+// ExplainRun operation middleware
+func (sh *strictHandler) ExplainRun(ctx echo.Context, ns PathNs, name PathName, run PathRun) error {
+	var request ExplainRunRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainRun(ctx.Request().Context(), request.(ExplainRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainRunResponseObject); ok {
+		return validResponse.VisitExplainRunResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // FollowLogs operation middleware
 func (sh *strictHandler) FollowLogs(ctx echo.Context, ns PathNs, name PathName, run PathRun, params FollowLogsParams) error {
 	var request FollowLogsRequestObject
@@ -2823,6 +3116,34 @@ func (sh *strictHandler) ListTasks(ctx echo.Context, ns PathNs, name PathName, r
 		return err
 	} else if validResponse, ok := response.(ListTasksResponseObject); ok {
 		return validResponse.VisitListTasksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ExplainTask operation middleware
+func (sh *strictHandler) ExplainTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string) error {
+	var request ExplainTaskRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+	request.Task = task
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainTask(ctx.Request().Context(), request.(ExplainTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainTaskResponseObject); ok {
+		return validResponse.VisitExplainTaskResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

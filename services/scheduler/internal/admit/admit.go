@@ -101,7 +101,7 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 				c := found[row.RevisionID].Graph.Pipeline().Concurrency
 				queue = append(queue, flow.QueuedRun{
 					ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
-					FromTick: row.FromTick, Counted: row.Counted,
+					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen,
 				})
 				queued[row.RunID] = row
 			}

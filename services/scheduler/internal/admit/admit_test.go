@@ -133,3 +133,28 @@ func TestARunQueuedDuringADecisionIsNotForgotten(t *testing.T) {
 		}
 	}
 }
+
+// A queued run of a frozen pipeline starts when it is thawed, and the sweep does
+// not take it for one that was forgotten.
+func TestFrozenPipelinesRunsWaitForTheThaw(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register("name: p\ntasks:\n  a: {run: x}\n", time.Time{})
+	w.Exec(`UPDATE pipeline SET frozen_at = now(), frozen_by = 'ana'`)
+	run := w.Trigger("p")
+	w.Settle()
+	if got, want := w.RunState(run), "queued"; got != want {
+		t.Errorf("run of a frozen pipeline = %q, want %q", got, want)
+	}
+	w.Exec(`UPDATE open_run SET created_at = now() - interval '1 day'`)
+	stuck, err := w.Pool.Queries().StuckGroups(t.Context(), db.StuckGroupsParams{OlderMs: 1000, Batch: 10})
+	if err != nil || len(stuck) > 0 {
+		t.Errorf("StuckGroups = %v, %v: a frozen run is not stuck", stuck, err)
+	}
+	w.Exec(`UPDATE pipeline SET frozen_at = NULL, frozen_by = NULL`)
+	w.Exec(`INSERT INTO wake (kind, subject) SELECT 'g', group_id FROM open_run`)
+	w.Settle()
+	if got, want := w.RunState(run), "running"; got != want {
+		t.Errorf("run after the thaw = %q, want %q", got, want)
+	}
+}

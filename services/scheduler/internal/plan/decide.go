@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
@@ -87,14 +88,7 @@ func (d *decisions) due(s due, rev *revision.Revision, vars map[string]string) e
 		return err
 	}
 	ticks := sched.Due(s.NextAt, d.now, schedule.Policy{Catchup: schedule.Catchup(entry.Catchup), Window: time.Duration(entry.CatchupWindow)})
-	held := ""
-	switch {
-	case s.Paused:
-		held = "paused"
-	case s.Frozen:
-		held = "frozen"
-	}
-	if held != "" {
+	if held := string(gate.Ticks(s.Paused, s.Frozen)); held != "" {
 		if len(ticks.Missed) > 0 || len(ticks.Run) > 0 {
 			for _, r := range ticks.Missed {
 				d.tick(s, r, tickSkipped, held, "")

@@ -1,0 +1,227 @@
+-- ExplainPipeline gives what may hold a pipeline's ticks and runs back.
+-- name: ExplainPipeline :one
+SELECT p.id, p.namespace, p.name, p.revision_id::bigint AS revision_id, p.removed_at,
+    p.paused_at, p.paused_by, p.pause_reason, p.paused_until, p.frozen_at, p.frozen_by, p.freeze_reason, p.frozen_until,
+    s.last_ended_at, now()::timestamptz AS now
+FROM pipeline AS p
+LEFT JOIN pipeline_stat AS s ON s.pipeline_id = p.id
+WHERE p.id = @id;
+
+-- ExplainOpenRun gives where a run that has not ended stands, and whether the scheduler has been asked to
+-- look at it or at its group.
+-- name: ExplainOpenRun :one
+SELECT o.run_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at, o.deadline_at, o.timed_out_at,
+    o.cancel_requested_at, o.unfinished,
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id AND w.not_before <= now())::boolean AS woken,
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.subject = o.group_id AND w.not_before <= now())::boolean AS group_woken
+FROM open_run AS o
+WHERE o.run_id = @run_id;
+
+-- ExplainGroupCounts says how many runs of a group run, and how many are queued before a run.
+-- name: ExplainGroupCounts :one
+SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
+    count(*) FILTER (WHERE o.state = 'queued' AND o.run_id < @run_id)::int AS before
+FROM open_run AS o
+WHERE o.group_id = @group_id;
+
+-- ExplainGroup gives the first of the runs of a group that run, and of those that were created before a run
+-- or are it, in order.
+-- name: ExplainGroup :many
+WITH k AS MATERIALIZED (
+    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.created_at, o.admitted_at,
+        (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
+        (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen
+    FROM open_run AS o
+    WHERE o.group_id = @group_id
+), g AS (
+    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
+    FROM k
+    WHERE k.state = 'running'
+       OR k.run_id <= @run_id::bigint
+    ORDER BY k.state DESC, k.run_id
+    LIMIT @page::int
+)
+SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
+    r.namespace, r.pipeline, r.number
+FROM g
+JOIN run AS r ON r.id = g.run_id
+ORDER BY g.state DESC, g.run_id;
+
+-- ExplainQueued gives the oldest runs of a pipeline that are queued, and how many there are.
+-- name: ExplainQueued :many
+WITH k AS MATERIALIZED (
+    SELECT o.run_id
+    FROM open_run AS o
+    WHERE o.pipeline_id = @pipeline_id
+      AND o.state = 'queued'
+)
+SELECT k.run_id, r.number, (SELECT count(*) FROM k)::int AS queued
+FROM k
+JOIN run AS r ON r.id = k.run_id
+ORDER BY k.run_id
+LIMIT @page::int;
+
+-- ExplainTasks gives tasks and items of a run by number, with the queue that they stand in or the attempt
+-- that is alive.
+-- name: ExplainTasks :many
+SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
+    t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+    t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped,
+    l.attempt AS live_attempt, l.state AS live_state, l.claimed_at, l.started_at, l.stop_reason, l.stop_requested_at, l.executor,
+    l.failures AS live_failures, l.losses AS live_losses,
+    e.name AS executor_name, e.host AS executor_host,
+    r.rank AS ready_rank, r.lane AS ready_lane, r.ready_at AS queued_at, r.queue_deadline AS ready_deadline,
+    w.rank AS waiter_rank, w.pool_id, w.slots AS waiter_slots, w.since AS waiter_since, w.queue_deadline AS waiter_deadline
+FROM (SELECT unnest(@numbers::int[]) AS number) AS k
+JOIN task AS t ON t.run_id = @run_id AND t.number = k.number
+LEFT JOIN live AS l ON l.run_id = t.run_id AND l.number = t.number
+LEFT JOIN executor AS e ON e.id = l.executor
+LEFT JOIN ready AS r ON r.run_id = t.run_id AND r.number = t.number
+LEFT JOIN waiter AS w ON w.run_id = t.run_id AND w.number = t.number
+ORDER BY t.number;
+
+-- ExplainOpenTasks gives of a range of a run's tasks and items those that have not ended, one row for all
+-- that are alike: of one task, and held by the same. first is the one that comes first.
+-- name: ExplainOpenTasks :many
+WITH k AS (
+    SELECT t.number / 16384 AS ordinal, t.number,
+        CASE
+            WHEN l.run_id IS NOT NULL THEN 'running'
+            WHEN r.run_id IS NOT NULL THEN 'ready'
+            WHEN w.run_id IS NOT NULL THEN 'pool'
+            WHEN t.items IS NOT NULL THEN 'items'
+            WHEN t.needs_left > 0 THEN 'needs'
+            ELSE t.reason
+        END AS standing,
+        coalesce(r.rank, w.rank, (extract(epoch FROM coalesce(t.wake_at, l.claimed_at)) * 1000)::bigint, 0) AS place
+    FROM task AS t
+    LEFT JOIN live AS l ON l.run_id = t.run_id AND l.number = t.number
+    LEFT JOIN ready AS r ON r.run_id = t.run_id AND r.number = t.number
+    LEFT JOIN waiter AS w ON w.run_id = t.run_id AND w.number = t.number
+    WHERE t.run_id = @run_id
+      AND t.number BETWEEN @low::int AND @high::int
+      AND t.ended_at IS NULL
+)
+SELECT k.ordinal::int AS ordinal, k.standing::text AS standing, (array_agg(k.number ORDER BY k.place, k.number))[1]::int AS first, count(*)::int AS tasks
+FROM k
+GROUP BY 1, 2
+ORDER BY 1, 2;
+
+-- ExplainActive gives what is released in a run and has not ended, oldest first, and how much there is:
+-- what counts towards its max_parallel.
+-- name: ExplainActive :many
+WITH a AS (
+    SELECT l.number, l.claimed_at AS since, 'running'::text AS state, l.executor
+    FROM live AS l
+    WHERE l.run_id = @run_id
+    UNION ALL
+    SELECT r.number, r.ready_at, 'ready', NULL
+    FROM ready AS r
+    WHERE r.run_id = @run_id
+    UNION ALL
+    SELECT w.number, w.since, 'waiting', NULL
+    FROM waiter AS w
+    WHERE w.run_id = @run_id
+)
+SELECT a.number, a.since, a.state, t.name, coalesce(e.name, '')::text AS executor_name, coalesce(e.host, '')::text AS executor_host,
+    (SELECT count(*) FROM a)::int AS active
+FROM a
+JOIN task AS t ON t.run_id = @run_id AND t.number = a.number
+LEFT JOIN executor AS e ON e.id = a.executor
+ORDER BY a.since, a.number
+LIMIT @page::int;
+
+-- ExplainPool gives a pool, what of it is taken, and who waits for it: all, and those before a rank.
+-- name: ExplainPool :one
+WITH u AS (
+    SELECT r.slots FROM ready AS r WHERE r.pool_id = @id::bigint
+    UNION ALL
+    SELECT l.slots FROM live AS l WHERE l.pool_id = @id::bigint
+), b AS (
+    SELECT w.slots FROM waiter AS w WHERE w.pool_id = @id::bigint AND w.rank < @rank::bigint ORDER BY w.rank LIMIT 10000
+), c AS (
+    SELECT w.slots FROM waiter AS w WHERE w.pool_id = @id::bigint LIMIT 10000
+)
+SELECT p.id, p.namespace, p.name, p.slots,
+    (SELECT coalesce(sum(u.slots), 0) FROM u)::int AS taken,
+    (SELECT count(*) FROM c)::int AS waiting,
+    (SELECT count(*) FROM b)::int AS before,
+    (SELECT coalesce(sum(b.slots), 0) FROM b)::bigint AS before_slots,
+    EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.subject = p.id AND w.not_before <= now())::boolean AS woken
+FROM pool AS p
+WHERE p.id = @id::bigint;
+
+-- ExplainPoolHolders gives those who hold slots of a pool, oldest first, and how many they are.
+-- name: ExplainPoolHolders :many
+WITH u AS (
+    SELECT l.run_id, l.number, l.slots, l.claimed_at AS since, 'running'::text AS state, l.executor
+    FROM live AS l
+    WHERE l.pool_id = @pool_id::bigint
+    UNION ALL
+    SELECT d.run_id, d.number, d.slots, d.ready_at, 'ready', NULL
+    FROM ready AS d
+    WHERE d.pool_id = @pool_id::bigint
+), h AS (
+    SELECT u.run_id, u.number, u.slots, u.since, u.state, u.executor
+    FROM u
+    ORDER BY u.since, u.run_id, u.number
+    LIMIT @page::int
+)
+SELECT h.run_id, h.number, h.slots, h.since, h.state, t.name, r.namespace, r.pipeline, r.number AS run_number,
+    coalesce(e.name, '')::text AS executor_name, coalesce(e.host, '')::text AS executor_host, (SELECT count(*) FROM u)::int AS holders
+FROM h
+JOIN run AS r ON r.id = h.run_id
+JOIN task AS t ON t.run_id = h.run_id AND t.number = h.number
+LEFT JOIN executor AS e ON e.id = h.executor
+ORDER BY h.since, h.run_id, h.number;
+
+-- ExplainExecutors gives the executors that are alive.
+-- name: ExplainExecutors :many
+SELECT e.id, e.name, e.host, e.labels, e.slots, (e.draining_at IS NOT NULL)::boolean AS draining,
+    (SELECT count(*) FROM live AS l WHERE l.executor = e.id)::int AS used
+FROM executor AS e
+WHERE e.stopped_at IS NULL
+  AND e.lease_until > now()
+ORDER BY e.name, e.id
+LIMIT 1000;
+
+-- ExplainReadyBefore counts the ready tasks before a rank, by the labels that they ask for.
+-- name: ExplainReadyBefore :many
+SELECT n.labels, k.tasks
+FROM lane AS n
+CROSS JOIN LATERAL (
+    SELECT count(*)::int AS tasks
+    FROM (
+        SELECT 1
+        FROM ready AS r
+        WHERE r.lane = n.id
+          AND r.rank <= @rank::bigint
+          AND (r.run_id, r.number) <> (@run_id::bigint, @number::int)
+        ORDER BY r.lane, r.rank
+        LIMIT 10000
+    ) AS c
+) AS k
+WHERE n.target = ''
+  AND k.tasks > 0;
+
+-- ExplainBusy gives what executors are at, oldest first.
+-- name: ExplainBusy :many
+SELECT h.run_id, h.number, h.since, t.name, r.namespace, r.pipeline, r.number AS run_number, e.name AS executor_name, e.host AS executor_host
+FROM (
+    SELECT l.run_id, l.number, l.claimed_at AS since, l.executor
+    FROM live AS l
+    WHERE l.executor = ANY(@executors::uuid[])
+    ORDER BY l.claimed_at, l.run_id, l.number
+    LIMIT @page::int
+) AS h
+JOIN executor AS e ON e.id = h.executor
+JOIN run AS r ON r.id = h.run_id
+JOIN task AS t ON t.run_id = h.run_id AND t.number = h.number
+ORDER BY h.since, h.run_id, h.number;
+
+-- ExplainRunning counts the runs of a pipeline that run.
+-- name: ExplainRunning :one
+SELECT count(*)::int AS running
+FROM open_run AS o
+WHERE o.pipeline_id = @pipeline_id
+  AND o.state = 'running';

@@ -1,0 +1,250 @@
+package explain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
+	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+)
+
+// facts are what an answer about a run is made from.
+type facts struct {
+	now      time.Time
+	sees     func(namespace string) bool
+	pipeline db.ExplainPipelineRow
+	run      db.RunByIDRow
+	def      *revision.Revision
+	open     *db.ExplainOpenRunRow // nil: the run has ended
+	group    *groupFacts           // of a queued run
+	fleet    []db.ExplainExecutorsRow
+	active   []db.ExplainActiveRow // where max_parallel counts them
+}
+
+// groupFacts are the runs that a queued one waits for.
+type groupFacts struct {
+	running, before int
+	limit           int
+	rows            []db.ExplainGroupRow
+	starts          bool // the scheduler starts it at its next look
+}
+
+// taskFacts are what an answer about a task or an item is made from.
+type taskFacts struct {
+	*facts
+	ordinal, index int
+	task           *pipeline.Task
+	row            *db.ExplainTasksRow // nil: it is not born
+	own            *db.ExplainTasksRow // of an item: its fan-out's row
+	others         map[int]db.ExplainTasksRow
+	last           *db.AttemptsOfRow
+	pool           *db.ExplainPoolRow
+	poolHolders    []db.ExplainPoolHoldersRow
+	before         []db.ExplainReadyBeforeRow
+	busy           []db.ExplainBusyRow
+}
+
+func (x *Explainer) run(ctx context.Context, id int64) (*facts, error) {
+	f := &facts{sees: x.sees}
+	var err error
+	if f.run, err = x.q.RunByID(ctx, id); err != nil {
+		return nil, fmt.Errorf("read a run: %w", err)
+	}
+	if f.pipeline, err = x.q.ExplainPipeline(ctx, f.run.Run.PipelineID); err != nil {
+		return nil, fmt.Errorf("read a pipeline: %w", err)
+	}
+	f.now = f.pipeline.Now
+	if f.def, err = x.revisions.One(ctx, x.q, f.run.Run.RevisionID); err != nil {
+		return nil, err
+	}
+	open, err := x.q.ExplainOpenRun(ctx, id)
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		return f, nil
+	case err != nil:
+		return nil, fmt.Errorf("read an open run: %w", err)
+	}
+	f.open = &open
+	if f.fleet, err = x.q.ExplainExecutors(ctx); err != nil {
+		return nil, fmt.Errorf("read executors: %w", err)
+	}
+	if open.State == string(flow.Queued) {
+		f.group, err = x.group(ctx, open.GroupID, id, open.RevisionID)
+	} else if f.def.Graph.NeedsActive() {
+		f.active, err = x.q.ExplainActive(ctx, id, maxHolders)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what a run waits for: %w", err)
+	}
+	return f, nil
+}
+
+// group reads the queue that a run stands in, and lets the scheduler's own
+// function say whether it starts.
+func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFacts, error) {
+	counts, err := x.q.ExplainGroupCounts(ctx, run, group)
+	if err != nil {
+		return nil, err
+	}
+	g := &groupFacts{running: int(counts.Running), before: int(counts.Before)}
+	if g.rows, err = x.q.ExplainGroup(ctx, db.ExplainGroupParams{GroupID: group, RunID: run, Page: maxGroup}); err != nil {
+		return nil, err
+	}
+	var revisions []int64
+	for _, r := range g.rows {
+		if r.State == string(flow.Queued) {
+			revisions = append(revisions, r.RevisionID)
+		}
+	}
+	found, _, err := x.revisions.Load(ctx, x.q, append(revisions, rev))
+	if err != nil {
+		return nil, err
+	}
+	if def := found[rev]; def != nil {
+		g.limit = max(1, def.Graph.Pipeline().Concurrency.Limit)
+	}
+	var runs []flow.RunningRun
+	var queue []flow.QueuedRun
+	for _, r := range g.rows {
+		switch {
+		case r.State == string(flow.Running):
+			runs = append(runs, flow.RunningRun{ID: r.RunID, CancelRequested: r.CancelRequested})
+		case r.CancelRequested || found[r.RevisionID] == nil:
+		default:
+			c := found[r.RevisionID].Graph.Pipeline().Concurrency
+			queue = append(queue, flow.QueuedRun{ID: r.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict, FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen})
+		}
+	}
+	whole := len(g.rows) < maxGroup
+	g.starts = whole && slices.Contains(flow.Admit(runs, queue).Start, run)
+	return g, nil
+}
+
+func (x *Explainer) task(ctx context.Context, f *facts, number int) (*taskFacts, error) {
+	t := &taskFacts{facts: f, others: map[int]db.ExplainTasksRow{}}
+	t.ordinal, t.index = flow.Split(number)
+	if t.task = f.def.Graph.Task(t.ordinal); t.task == nil {
+		return nil, fmt.Errorf("run %d has no task %d", f.run.Run.ID, t.ordinal)
+	}
+	ask := []int32{int32(number), int32(flow.Number(t.ordinal))}
+	for _, o := range t.needs(t.ordinal, false) {
+		ask = append(ask, int32(flow.Number(o)))
+	}
+	if err := x.rows(ctx, t, number, ask); err != nil {
+		return nil, err
+	}
+	if t.row != nil && t.row.Reason == flow.ReasonUpstream {
+		ask = ask[:0]
+		for _, o := range t.needs(t.ordinal, true) {
+			ask = append(ask, int32(flow.Number(o)))
+		}
+		if err := x.rows(ctx, t, number, ask); err != nil {
+			return nil, err
+		}
+	}
+	if t.row != nil && t.row.Attempt > 0 {
+		attempts, err := x.q.AttemptsOf(ctx, db.AttemptsOfParams{RunID: f.run.Run.ID, Low: int32(number), High: int32(number)})
+		if err != nil {
+			return nil, fmt.Errorf("read attempts: %w", err)
+		}
+		for _, a := range attempts {
+			if a.Attempt == t.row.Attempt {
+				t.last = &a
+			}
+		}
+	}
+	if f.open == nil || t.row != nil && (t.row.EndedAt != nil || t.row.LiveState != nil) {
+		return t, nil
+	}
+	return t, x.queues(ctx, t)
+}
+
+// rows reads rows of tasks: the one that is asked about, its fan-out's, and
+// others by ordinal.
+func (x *Explainer) rows(ctx context.Context, t *taskFacts, number int, ask []int32) error {
+	slices.Sort(ask)
+	rows, err := x.q.ExplainTasks(ctx, slices.Compact(ask), t.run.Run.ID)
+	if err != nil {
+		return fmt.Errorf("read tasks: %w", err)
+	}
+	for _, r := range rows {
+		ordinal, index := flow.Split(int(r.Number))
+		switch {
+		case int(r.Number) == number:
+			t.row = &r
+		case ordinal == t.ordinal:
+			t.own = &r
+		case index < 0:
+			t.others[ordinal] = r
+		}
+	}
+	return nil
+}
+
+// needs gives the ordinals of what a task needs, directly or through others.
+func (t *taskFacts) needs(ordinal int, all bool) []int {
+	var list []int
+	var add func(int)
+	add = func(o int) {
+		for _, name := range t.def.Graph.Task(o).Needs {
+			n, ok := t.def.Graph.Ordinal(name)
+			if !ok || slices.Contains(list, n) {
+				continue
+			}
+			list = append(list, n)
+			if all {
+				add(n)
+			}
+		}
+	}
+	add(ordinal)
+	return list
+}
+
+// queues reads the pool and the executors that a task waits for, or will.
+func (x *Explainer) queues(ctx context.Context, t *taskFacts) error {
+	if id, _ := t.def.Pool(t.ordinal); id != 0 && (t.row == nil || t.row.ReadyRank == nil) {
+		rank := int64(math.MaxInt64)
+		if t.row != nil && t.row.WaiterRank != nil {
+			rank, id = *t.row.WaiterRank, *t.row.PoolID
+		}
+		p, err := x.q.ExplainPool(ctx, id, rank)
+		if err != nil {
+			return fmt.Errorf("read a pool: %w", err)
+		}
+		t.pool = &p
+		if t.poolHolders, err = x.q.ExplainPoolHolders(ctx, id, maxHolders); err != nil {
+			return fmt.Errorf("read who holds a pool: %w", err)
+		}
+	}
+	if t.row != nil && t.row.ReadyRank != nil {
+		var err error
+		t.before, err = x.q.ExplainReadyBefore(ctx, db.ExplainReadyBeforeParams{Rank: *t.row.ReadyRank, RunID: t.run.Run.ID, Number: t.row.Number})
+		if err != nil {
+			return fmt.Errorf("read what is ready: %w", err)
+		}
+	}
+	able := []uuid.UUID{}
+	for _, e := range t.fleet {
+		if gate.Serves(e.Labels, t.task.RunsOn) && !e.Draining {
+			able = append(able, e.ID)
+		}
+	}
+	if t.row == nil || t.row.ReadyRank == nil || len(able) == 0 {
+		return nil
+	}
+	var err error
+	if t.busy, err = x.q.ExplainBusy(ctx, able, maxHolders); err != nil {
+		return fmt.Errorf("read what executors are at: %w", err)
+	}
+	return nil
+}
