@@ -44,7 +44,12 @@ WITH k AS MATERIALIZED (
 SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
     r.namespace, r.pipeline, r.number
 FROM g
-JOIN run AS r ON r.id = g.run_id
+CROSS JOIN LATERAL (
+    SELECT r.namespace, r.pipeline, r.number
+    FROM run AS r
+    WHERE r.id = g.run_id
+    OFFSET 0
+) AS r
 ORDER BY g.state DESC, g.run_id;
 
 -- ExplainQueued gives the oldest runs of a pipeline that are queued, and how many there are.
@@ -57,7 +62,12 @@ WITH k AS MATERIALIZED (
 )
 SELECT k.run_id, r.number, (SELECT count(*) FROM k)::int AS queued
 FROM k
-JOIN run AS r ON r.id = k.run_id
+CROSS JOIN LATERAL (
+    SELECT r.number
+    FROM run AS r
+    WHERE r.id = k.run_id
+    OFFSET 0
+) AS r
 ORDER BY k.run_id
 LIMIT @page::int;
 
@@ -69,13 +79,21 @@ SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.at
     t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped,
     l.attempt AS live_attempt, l.state AS live_state, l.claimed_at, l.started_at, l.stop_reason, l.stop_requested_at, l.executor,
     l.failures AS live_failures, l.losses AS live_losses,
-    e.name AS executor_name, e.host AS executor_host,
+    coalesce((SELECT e.name FROM executor AS e WHERE e.id = l.executor), '')::text AS executor_name,
+    coalesce((SELECT e.host FROM executor AS e WHERE e.id = l.executor), '')::text AS executor_host,
     r.rank AS ready_rank, r.lane AS ready_lane, r.ready_at AS queued_at, r.queue_deadline AS ready_deadline,
     w.rank AS waiter_rank, w.pool_id, w.slots AS waiter_slots, w.since AS waiter_since, w.queue_deadline AS waiter_deadline
 FROM (SELECT unnest(@numbers::int[]) AS number) AS k
-JOIN task AS t ON t.run_id = @run_id AND t.number = k.number
+CROSS JOIN LATERAL (
+    SELECT t.run_id, t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
+        t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
+    FROM task AS t
+    WHERE t.run_id = @run_id::bigint
+      AND t.number = k.number
+    OFFSET 0
+) AS t
 LEFT JOIN live AS l ON l.run_id = t.run_id AND l.number = t.number
-LEFT JOIN executor AS e ON e.id = l.executor
 LEFT JOIN ready AS r ON r.run_id = t.run_id AND r.number = t.number
 LEFT JOIN waiter AS w ON w.run_id = t.run_id AND w.number = t.number
 ORDER BY t.number;
@@ -126,8 +144,19 @@ WITH a AS (
 SELECT a.number, a.since, a.state, t.name, coalesce(e.name, '')::text AS executor_name, coalesce(e.host, '')::text AS executor_host,
     (SELECT count(*) FROM a)::int AS active
 FROM a
-JOIN task AS t ON t.run_id = @run_id AND t.number = a.number
-LEFT JOIN executor AS e ON e.id = a.executor
+CROSS JOIN LATERAL (
+    SELECT t.name
+    FROM task AS t
+    WHERE t.run_id = @run_id::bigint
+      AND t.number = a.number
+    OFFSET 0
+) AS t
+LEFT JOIN LATERAL (
+    SELECT e.name, e.host
+    FROM executor AS e
+    WHERE e.id = a.executor
+    OFFSET 0
+) AS e ON true
 ORDER BY a.since, a.number
 LIMIT @page::int;
 
@@ -170,9 +199,25 @@ WITH u AS (
 SELECT h.run_id, h.number, h.slots, h.since, h.state, t.name, r.namespace, r.pipeline, r.number AS run_number,
     coalesce(e.name, '')::text AS executor_name, coalesce(e.host, '')::text AS executor_host, (SELECT count(*) FROM u)::int AS holders
 FROM h
-JOIN run AS r ON r.id = h.run_id
-JOIN task AS t ON t.run_id = h.run_id AND t.number = h.number
-LEFT JOIN executor AS e ON e.id = h.executor
+CROSS JOIN LATERAL (
+    SELECT r.namespace, r.pipeline, r.number
+    FROM run AS r
+    WHERE r.id = h.run_id
+    OFFSET 0
+) AS r
+CROSS JOIN LATERAL (
+    SELECT t.name
+    FROM task AS t
+    WHERE t.run_id = h.run_id
+      AND t.number = h.number
+    OFFSET 0
+) AS t
+LEFT JOIN LATERAL (
+    SELECT e.name, e.host
+    FROM executor AS e
+    WHERE e.id = h.executor
+    OFFSET 0
+) AS e ON true
 ORDER BY h.since, h.run_id, h.number;
 
 -- ExplainExecutors gives the executors that are alive.
@@ -206,7 +251,7 @@ WHERE n.target = ''
 
 -- ExplainBusy gives what executors are at, oldest first.
 -- name: ExplainBusy :many
-SELECT h.run_id, h.number, h.since, t.name, r.namespace, r.pipeline, r.number AS run_number, e.name AS executor_name, e.host AS executor_host
+SELECT h.run_id, h.number, h.since, t.name, r.namespace, r.pipeline, r.number AS run_number, coalesce(e.name, '')::text AS executor_name, coalesce(e.host, '')::text AS executor_host
 FROM (
     SELECT l.run_id, l.number, l.claimed_at AS since, l.executor
     FROM live AS l
@@ -214,9 +259,25 @@ FROM (
     ORDER BY l.claimed_at, l.run_id, l.number
     LIMIT @page::int
 ) AS h
-JOIN executor AS e ON e.id = h.executor
-JOIN run AS r ON r.id = h.run_id
-JOIN task AS t ON t.run_id = h.run_id AND t.number = h.number
+LEFT JOIN LATERAL (
+    SELECT e.name, e.host
+    FROM executor AS e
+    WHERE e.id = h.executor
+    OFFSET 0
+) AS e ON true
+CROSS JOIN LATERAL (
+    SELECT r.namespace, r.pipeline, r.number
+    FROM run AS r
+    WHERE r.id = h.run_id
+    OFFSET 0
+) AS r
+CROSS JOIN LATERAL (
+    SELECT t.name
+    FROM task AS t
+    WHERE t.run_id = h.run_id
+      AND t.number = h.number
+    OFFSET 0
+) AS t
 ORDER BY h.since, h.run_id, h.number;
 
 -- ExplainRunning counts the runs of a pipeline that run.

@@ -138,7 +138,7 @@ func (t *taskFacts) upstream(a *answer) {
 		case r.EndedAt == nil:
 			names, words = append(names, name), append(words, name+" ("+needWords(r)+")")
 			if r.LiveState != nil {
-				holders = append(holders, api.Holder{Task: name, State: "running", Executor: value(r.ExecutorName), Host: value(r.ExecutorHost), Since: value(r.ClaimedAt).UTC()})
+				holders = append(holders, api.Holder{Task: name, State: "running", Executor: r.ExecutorName, Host: r.ExecutorHost, Since: value(r.ClaimedAt).UTC()})
 			}
 		}
 	}

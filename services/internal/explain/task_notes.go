@@ -12,7 +12,7 @@ import (
 // running says where a live attempt is.
 func (t *taskFacts) running(a *answer) string {
 	r := t.row
-	on := value(r.ExecutorName)
+	on := r.ExecutorName
 	if on == "" {
 		on = "an executor that is gone"
 	}
