@@ -484,30 +484,30 @@ WITH u AS (
     UNION ALL
     SELECT l.slots FROM live AS l WHERE l.pool_id = $1::bigint
 ), b AS (
-    SELECT w.slots FROM waiter AS w WHERE w.pool_id = $1::bigint AND w.rank < $2::bigint ORDER BY w.rank LIMIT 10000
+    SELECT w.slots FROM waiter AS w WHERE w.pool_id = $1::bigint AND w.rank < $2::bigint LIMIT 10000
 ), c AS (
     SELECT w.slots FROM waiter AS w WHERE w.pool_id = $1::bigint LIMIT 10000
 )
-SELECT p.id, p.namespace, p.name, p.slots,
+SELECT p.id, p.namespace, p.name, p.slots, p.reserve_scheduled, (extract(epoch FROM now() - p.floor_at) * 1000)::bigint AS since_floor_ms,
     (SELECT coalesce(sum(u.slots), 0) FROM u)::int AS taken,
     (SELECT count(*) FROM c)::int AS waiting,
     (SELECT count(*) FROM b)::int AS before,
-    (SELECT coalesce(sum(b.slots), 0) FROM b)::bigint AS before_slots,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.subject = p.id AND w.not_before <= now())::boolean AS woken
 FROM pool AS p
 WHERE p.id = $1::bigint
 `
 
 type ExplainPoolRow struct {
-	ID          int64
-	Namespace   string
-	Name        string
-	Slots       int32
-	Taken       int32
-	Waiting     int32
-	Before      int32
-	BeforeSlots int64
-	Woken       bool
+	ID               int64
+	Namespace        string
+	Name             string
+	Slots            int32
+	ReserveScheduled int32
+	SinceFloorMs     int64
+	Taken            int32
+	Waiting          int32
+	Before           int32
+	Woken            bool
 }
 
 // ExplainPool gives a pool, what of it is taken, and who waits for it: all, and those before a rank.
@@ -519,10 +519,11 @@ func (q *Queries) ExplainPool(ctx context.Context, iD int64, rank int64) (Explai
 		&i.Namespace,
 		&i.Name,
 		&i.Slots,
+		&i.ReserveScheduled,
+		&i.SinceFloorMs,
 		&i.Taken,
 		&i.Waiting,
 		&i.Before,
-		&i.BeforeSlots,
 		&i.Woken,
 	)
 	return i, err

@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
+)
 
 // BackfillPatience is how long a backfill waits for others before it is let
 // past once: a task of it at a pool, or a run of it at its group. Its tasks
@@ -130,7 +134,7 @@ func ReleaseFromPool(p Pool, waiters []PoolWaiter) PoolDecision {
 // fits says why so many slots cannot be given now. What asks for more than the
 // pool has (it was made smaller since) takes it alone.
 func (p Pool) fits(slots int) string {
-	if p.Used+slots <= p.Slots || p.Used == 0 {
+	if gate.Fits(p.Slots, p.Used, slots) {
 		return ""
 	}
 	return PoolFull

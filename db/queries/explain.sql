@@ -167,15 +167,14 @@ WITH u AS (
     UNION ALL
     SELECT l.slots FROM live AS l WHERE l.pool_id = @id::bigint
 ), b AS (
-    SELECT w.slots FROM waiter AS w WHERE w.pool_id = @id::bigint AND w.rank < @rank::bigint ORDER BY w.rank LIMIT 10000
+    SELECT w.slots FROM waiter AS w WHERE w.pool_id = @id::bigint AND w.rank < @rank::bigint LIMIT 10000
 ), c AS (
     SELECT w.slots FROM waiter AS w WHERE w.pool_id = @id::bigint LIMIT 10000
 )
-SELECT p.id, p.namespace, p.name, p.slots,
+SELECT p.id, p.namespace, p.name, p.slots, p.reserve_scheduled, (extract(epoch FROM now() - p.floor_at) * 1000)::bigint AS since_floor_ms,
     (SELECT coalesce(sum(u.slots), 0) FROM u)::int AS taken,
     (SELECT count(*) FROM c)::int AS waiting,
     (SELECT count(*) FROM b)::int AS before,
-    (SELECT coalesce(sum(b.slots), 0) FROM b)::bigint AS before_slots,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'p' AND w.subject = p.id AND w.not_before <= now())::boolean AS woken
 FROM pool AS p
 WHERE p.id = @id::bigint;

@@ -48,6 +48,7 @@ type taskFacts struct {
 	others         map[int]db.ExplainTasksRow
 	last           *db.AttemptsOfRow
 	pool           *db.ExplainPoolRow
+	poolStay       string // why the pool's next look leaves it where it is; "": it does not
 	poolHolders    []db.ExplainPoolHoldersRow
 	before         []db.ExplainReadyBeforeRow
 	busy           []db.ExplainBusyRow
@@ -222,6 +223,9 @@ func (x *Explainer) queues(ctx context.Context, t *taskFacts) error {
 			return fmt.Errorf("read a pool: %w", err)
 		}
 		t.pool = &p
+		if t.poolStay, err = x.stay(ctx, t, p); err != nil {
+			return err
+		}
 		if t.poolHolders, err = x.q.ExplainPoolHolders(ctx, id, maxHolders); err != nil {
 			return fmt.Errorf("read who holds a pool: %w", err)
 		}
@@ -247,4 +251,51 @@ func (x *Explainer) queues(ctx context.Context, t *taskFacts) error {
 		return fmt.Errorf("read what executors are at: %w", err)
 	}
 	return nil
+}
+
+// stay lets the scheduler's own function say what a look at the pool makes of the
+// task. One that does not wait there yet comes behind all others.
+func (x *Explainer) stay(ctx context.Context, t *taskFacts, row db.ExplainPoolRow) (string, error) {
+	free := row.Slots - row.Taken
+	if free <= 0 {
+		return flow.PoolFull, nil
+	}
+	waiters, err := x.q.PoolWaiters(ctx, row.ID, free)
+	if err != nil {
+		return "", fmt.Errorf("read waiters: %w", err)
+	}
+	used, err := x.q.PoolUseByBackfill(ctx, row.ID)
+	if err != nil {
+		return "", fmt.Errorf("read what backfills hold: %w", err)
+	}
+	p := flow.Pool{
+		Slots: int(row.Slots), Reserve: int(row.ReserveScheduled), Used: int(row.Taken), SinceFloor: time.Duration(row.SinceFloorMs) * time.Millisecond,
+		Backfills: map[int64]flow.BackfillUse{},
+	}
+	for _, w := range waiters {
+		if w.BackfillID != 0 {
+			p.Backfills[w.BackfillID] = flow.BackfillUse{Share: int(w.Share)}
+		}
+	}
+	for _, u := range used {
+		if u.BackfillID != 0 {
+			p.BackfillsUsed += int(u.Used)
+			p.Backfills[u.BackfillID] = flow.BackfillUse{Used: int(u.Used), Share: p.Backfills[u.BackfillID].Share}
+		}
+	}
+	queue, mine := make([]flow.PoolWaiter, 0, len(waiters)+1), -1
+	for i, w := range waiters {
+		queue = append(queue, flow.PoolWaiter{Slots: int(w.Slots), Backfill: w.BackfillID, Waited: time.Duration(w.WaitedMs) * time.Millisecond})
+		if w.RunID == t.run.Run.ID && w.Number == t.number() {
+			mine = i
+		}
+	}
+	if mine < 0 && t.row != nil && t.row.WaiterRank != nil {
+		return flow.PoolBehind, nil // more wait before it than there are free slots
+	}
+	if mine < 0 {
+		mine = len(queue)
+		queue = append(queue, flow.PoolWaiter{Slots: t.task.Pool.Slots, Backfill: value(t.run.Run.BackfillID)})
+	}
+	return flow.ReleaseFromPool(p, queue).Stay[mine], nil
 }

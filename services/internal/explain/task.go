@@ -273,7 +273,7 @@ func (t *taskFacts) slots(a *answer) {
 		wants = int(*t.row.WaiterSlots)
 	}
 	size, taken := int(p.Slots), int(p.Taken)
-	if gate.Fits(size, taken+int(p.BeforeSlots), wants) {
+	if t.poolStay == "" {
 		a.open(gate.Pool, fmt.Sprintf("Pool %s has room: %d of %s taken, it needs %d.", p.Name, taken, plural(size, "slot"), wants))
 		return
 	}
@@ -284,11 +284,17 @@ func (t *taskFacts) slots(a *answer) {
 		holders = append(holders, t.holder(h.RunID, h.Namespace, h.Pipeline, h.RunNumber, taskName(h.Name, h.Number), h.State, h.ExecutorName, h.ExecutorHost, int(h.Slots), h.Since))
 	}
 	text := fmt.Sprintf("Pool %s is full: %d of %s taken, it needs %d.", p.Name, taken, plural(size, "slot"), wants)
-	if taken < size {
-		text = fmt.Sprintf("Pool %s has %s free, it needs %d.", p.Name, plural(size-taken, "slot"), wants)
-		if p.Before > 0 {
-			text = fmt.Sprintf("Pool %s has %s free, it needs %d, and %s before it.", p.Name, plural(size-taken, "slot"), wants, plural(int(p.Before), "task"))
-		}
+	free := fmt.Sprintf("Pool %s has %s free", p.Name, plural(size-taken, "slot"))
+	switch {
+	case taken >= size:
+	case t.poolStay == flow.PoolReserve:
+		text = free + fmt.Sprintf(", and keeps %s for runs that are of no backfill.", plural(int(p.ReserveScheduled), "slot"))
+	case t.poolStay == flow.PoolShare:
+		text = free + ", and its backfill holds its share of them."
+	case t.poolStay == flow.PoolBehind && p.Before > 0:
+		text = free + fmt.Sprintf(", it needs %d, and %s %s before it.", wants, plural(int(p.Before), "task"), are(int(p.Before)))
+	default:
+		text = free + fmt.Sprintf(", it needs %d.", wants)
 	}
 	f := a.closed(gate.Pool, "waits for pool "+p.Name, text).heldBy(holders, all).frees("Starts when enough slots are free, in the order of the queue.", cancels(holders, t.runName())...)
 	if t.row != nil && t.row.WaiterRank != nil {
