@@ -161,7 +161,8 @@ func (c *scopes) maySkip(t *taskDraft) bool {
 	}
 	c.skips[t.Name] = false // a cycle has been told
 	_, codes := t.exits.own["skip"]
-	may := t.If != "" || codes && len(t.ExitCodes.Skip) > 0
+	may := t.If != "" || codes && len(t.ExitCodes.Skip) > 0 ||
+		t.Wait != nil && t.Wait.OnTimeout == "skip" || t.Approval != nil && t.Approval.OnReject == "skip"
 	for _, n := range t.Needs {
 		if need := c.byName[n]; need != nil && c.maySkip(need) {
 			may = true

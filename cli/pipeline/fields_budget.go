@@ -219,9 +219,13 @@ func reference() kind[string] {
 
 // resolve splits a reference that was read.
 func (u *PoolUse) resolve(namespace string) {
-	if ns, name, ok := strings.Cut(u.Name, "/"); ok {
-		u.Namespace, u.Name = ns, name
-		return
+	u.Namespace, u.Name = resolve(u.Name, namespace)
+}
+
+// resolve gives the parts of a reference; namespace is that of the document.
+func resolve(reference, namespace string) (ns, name string) {
+	if ns, name, ok := strings.Cut(reference, "/"); ok {
+		return ns, name
 	}
-	u.Namespace = namespace
+	return namespace, reference
 }

@@ -7,10 +7,8 @@ import (
 
 func outputFields() object[schemaDraft] {
 	value := field[schemaDraft]{
-		key: "value", doc: "Of requests and waits; run and command tasks write their outputs to $SYN_OUTPUT.",
-		read: func(d *document, _ *schemaDraft, v value) {
-			d.fail(d.at(v.key), "SYN1403", "value is for http, remote and wait tasks; this one writes its outputs to $SYN_OUTPUT", "remove it")
-		},
+		key: "value", doc: "Of waits with http: an expression over response.",
+		read: func(d *document, s *schemaDraft, v value) {}, // what it is over depends on the task
 	}
 	return object[schemaDraft]{what: "output", fields: append(sharedSchema(), value)}
 }
@@ -35,7 +33,40 @@ func (d *document) readOutputs(t *taskDraft, v value) {
 		}
 		out := Output{Name: key.Value, Description: s.Description, Required: s.Required, Schema: s}
 		out.Schema.Description, out.Schema.Required = "", false
+		d.outputValue(t, e, &out)
 		t.Outputs = append(t.Outputs, out)
+	}
+}
+
+// outputValue reads what an output is made of, where the task does not write it.
+func (d *document) outputValue(t *taskDraft, output value, to *Output) {
+	var v value
+	for key, e := range d.quietPairs(output) {
+		if key.Value == "value" {
+			v = e
+		}
+	}
+	waits, request := false, false
+	for key, e := range d.quietPairs(t.value) {
+		if key.Value == "wait" {
+			waits, request = true, e.Kind == yaml.MappingNode && d.has(e, "http")
+		}
+	}
+	switch {
+	case v.Node == nil && request:
+		d.fail(d.keySpot(output), "SYN1008", "value is missing in output "+to.Name, `value: "${{ response.body.… }}"`)
+	case v.Node == nil:
+	case d.has(t.value, "pipeline"):
+		d.fail(d.at(v.key), "SYN1403", "value is for waits with http; the outputs of a pipeline task are those of the run that it started", "remove it")
+	case waits && !request: // told of outputs as a whole
+	case !request:
+		d.fail(d.at(v.key), "SYN1403", "value is for waits with http; this task writes its outputs to $SYN_OUTPUT", "remove it")
+	default:
+		v.name = "value"
+		if text, ok := d.scalar(v, "an expression"); ok {
+			d.addSite(site{value: v, where: inResponse, field: "outputs", want: to.Schema.ExprType()})
+			to.Value = Expr(text)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type pipelineDraft struct {
 	Pipeline
 	own       entries
 	schedules []*scheduleDraft
+	triggers  []*triggerDraft
 	defaults  *taskDraft
 	tasks     []*taskDraft
 	finally   []*taskDraft
@@ -91,6 +92,15 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 			read:   func(d *document, p *pipelineDraft, v value) { d.readSchedules(p, v) },
 			schema: func() jsonSchema { return scheduleSchema() },
 		},
+		field[pipelineDraft]{
+			key: "triggers", doc: "What else starts it.",
+			read: func(d *document, p *pipelineDraft, v value) {
+				var draft triggersDraft
+				d.p.tables.triggers.read(d, v, "triggers", &draft)
+				p.triggers = draft.pipelines
+			},
+			schema: func() jsonSchema { return ts.triggers.schema() },
+		},
 		is("manual", boolean(), func(p *pipelineDraft) *bool { return &p.Manual }, "May be run by hand. Default true."),
 		field[pipelineDraft]{
 			key: "params", doc: "Declared parameters.",
@@ -135,7 +145,6 @@ func pipelineFields(ts *tables) object[pipelineDraft] {
 				return mapSchema(memberPattern, jsonSchema{"anyOf": []any{anyText(), ref("runOutput")}}, MaxOutputs)
 			},
 		},
-		later[pipelineDraft]("TRG19, TRG20, TRG21", "triggers", "pipelines", "webhook", "datasets"),
 		later[pipelineDraft]("NTF3", "sla", "start_within", "finish_within", "finish_by"),
 		later[pipelineDraft]("NTF1", "notify", "when", "to", "after", "if"),
 		later[pipelineDraft]("later", "protected"),

@@ -12,6 +12,7 @@ type taskDraft struct {
 	Task
 	value
 	own       entries
+	what      entries // the fields under the key that says what it does
 	inFinally bool
 	exits     exitDraft
 	sites     []site // of defaults: those that tasks inherit
@@ -75,22 +76,33 @@ func (d *document) readTask(t *taskDraft, defaults *taskDraft) {
 	d.task = t
 	t.own, _ = d.p.tables.task.read(d, t.value, t.value.name, t)
 	d.task = nil
-	if defaults != nil {
-		for _, s := range defaults.sites {
-			if _, own := t.own[s.field]; !own {
-				s.task = t
-				d.sites = append(d.sites, s)
-			}
-		}
+	if t.own != nil {
+		d.finishTask(t)
 	}
-	if t.own == nil {
+	if defaults == nil || t.Kind.Awaits() {
 		return
 	}
-	d.finishTask(t)
+	for _, s := range defaults.sites {
+		if _, own := t.own[s.field]; !own {
+			s.task = t
+			d.sites = append(d.sites, s)
+		}
+	}
 }
 
 func (d *document) finishTask(t *taskDraft) {
 	d.whatOf(t)
+	if t.Kind != "" {
+		d.fits(t)
+	}
+	if t.Kind.Awaits() {
+		d.fan(t)
+		if t.Kind == KindPipeline {
+			d.retries(t)
+		}
+		d.finishAwaiting(t)
+		return
+	}
 	if t.Timeout == 0 {
 		t.Timeout = Duration(day)
 		if t.inFinally {
@@ -101,12 +113,17 @@ func (d *document) finishTask(t *taskDraft) {
 		t.Shell = shells["sh"]
 	}
 	if t.Kind == KindCommand {
-		if v, ok := t.own["shell"]; ok {
-			d.failf(d.at(v.key), "SYN1403", "shell is for run, %s is a command", t.Name)
-		}
 		t.Shell = nil
 		d.scriptInCommand(t)
 	}
+	d.fan(t)
+	d.retries(t)
+	d.exitCodes(t)
+	d.bothEnvAndSecret(t)
+}
+
+// fan checks what makes items of a task.
+func (d *document) fan(t *taskDraft) {
 	if v, ok := t.own["matrix"]; ok && d.has(t.value, "for_each") {
 		s := d.at(t.own["for_each"].key)
 		if first := d.at(v.key); first.line > s.line || first.line == s.line && first.col > s.col {
@@ -116,14 +133,11 @@ func (d *document) finishTask(t *taskDraft) {
 	}
 	fans := t.Matrix != nil || t.ForEach != nil
 	for _, key := range []string{"max_parallel", "fail_fast"} {
-		if v, ok := t.own[key]; ok && !d.has(t.value, "matrix") && !d.has(t.value, "for_each") {
+		if v, ok := t.own[key]; ok && t.Kind != KindApproval && !d.has(t.value, "matrix") && !d.has(t.value, "for_each") {
 			d.failf(d.at(v.key), "SYN1403", "%s is for tasks with matrix or for_each", key)
 		}
 	}
 	t.FailFast = t.FailFast && fans
-	d.retries(t)
-	d.exitCodes(t)
-	d.bothEnvAndSecret(t)
 }
 
 // whatOf finds out what the task does.
@@ -149,6 +163,12 @@ func (d *document) whatOf(t *taskDraft) {
 		t.Kind = KindRun
 	case found[0].key.Value == "command":
 		t.Kind = KindCommand
+	case found[0].key.Value == "pipeline":
+		t.Kind = KindPipeline
+	case found[0].key.Value == "wait":
+		t.Kind = KindWait
+	case found[0].key.Value == "approval":
+		t.Kind = KindApproval
 	}
 }
 
@@ -190,7 +210,7 @@ func shared(ts *tables) []field[taskDraft] {
 			},
 			schema: func() jsonSchema { return ts.exitCodes.schema() },
 		},
-		is("timeout", lengthOf(time.Second, 30*day), func(t *taskDraft) *Duration { return &t.Timeout }, "Of one attempt. Default 24h, 1h in finally."),
+		is("timeout", lengthOf(time.Second, 30*day), func(t *taskDraft) *Duration { return &t.Timeout }, "Of one attempt. Default 24h, 1h in finally; none for wait, approval and pipeline."),
 		is("queue_timeout", lengthOf(time.Second, 30*day), func(t *taskDraft) *Duration { return &t.QueueTimeout }, "How long the task may wait to start."),
 		is("cancel_grace", lengthOf(0, time.Hour), func(t *taskDraft) *Duration { return &t.CancelGrace }, "Between TERM and KILL. Default 10s."),
 		is("pool", poolOf(ts), func(t *taskDraft) **PoolUse { return &t.Pool }, "A pool whose slots the task holds."),
@@ -261,9 +281,21 @@ func taskFields(ts *tables) object[taskDraft] {
 	fields = append(fields,
 		later[taskDraft]("EXE3", "http", append(request, "success")...),
 		later[taskDraft]("EXE4", "remote", "target", "submit", "find", "poll", "cancel", "callback"),
-		later[taskDraft]("DAG8", "pipeline", "name", "params", "wait"),
-		later[taskDraft]("DAG18", "wait", "for", "at", "http", "until", "every", "event", "if", "on_timeout"),
-		later[taskDraft]("APR1", "approval", "prompt", "approvers", "quorum", "allow_self", "form", "on_reject", "on_timeout"),
+		field[taskDraft]{
+			key: "pipeline", doc: "Runs another pipeline.",
+			read:   func(d *document, t *taskDraft, v value) { d.readSub(t, v) },
+			schema: func() jsonSchema { return ts.sub.schema() },
+		},
+		field[taskDraft]{
+			key: "wait", doc: "Waits for a time or a condition.",
+			read:   func(d *document, t *taskDraft, v value) { d.readWait(t, v) },
+			schema: func() jsonSchema { return ts.wait.schema() },
+		},
+		field[taskDraft]{
+			key: "approval", doc: "Waits for a person to say yes or no.",
+			read:   func(d *document, t *taskDraft, v value) { d.readApproval(t, v) },
+			schema: func() jsonSchema { return ts.approval.schema() },
+		},
 		later[taskDraft]("TRG21", "produces"),
 		later[taskDraft]("DEF5", "uses"),
 		later[taskDraft]("DEF5", "with"),

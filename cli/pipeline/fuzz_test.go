@@ -114,6 +114,15 @@ func TestDefinitionJSON(t *testing.T) {
 	golden(t, "testdata/valid/everything.json", string(data)+"\n")
 }
 
+func TestAwaitingDefinitionJSON(t *testing.T) {
+	source, _, _ := parse(t, "testdata/valid/await.yaml")
+	data, err := json.MarshalIndent(source.Pipelines()[0], "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/valid/await.json", string(data)+"\n")
+}
+
 func TestMinimalFileHasTheDefaults(t *testing.T) {
 	source, _, _ := parse(t, "testdata/valid/hello.yaml")
 	data, err := json.MarshalIndent(source.Pipelines()[0], "", "  ")

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 )
@@ -152,4 +153,59 @@ func (o Output) read(written RawOutput) (any, error) {
 		return nil, nil
 	}
 	return o.Schema.Check(v)
+}
+
+// CheckCall is CheckParams for what a pipeline task gives. The file that holds
+// the task did not know this schema, so numbers, true and false stand for their
+// text where a string is declared.
+func (p *Pipeline) CheckCall(given map[string]any) (map[string]any, []ParamError) {
+	written := make(map[string]any, len(given))
+	for name, v := range given {
+		if param := findParam(p.Params, name); param != nil {
+			v = param.Schema.written(v)
+		}
+		written[name] = v
+	}
+	return p.CheckParams(written)
+}
+
+// written turns what a file wrote without quotes into text where the schema
+// wants text.
+func (s *Schema) written(v any) any {
+	switch x := v.(type) {
+	case bool:
+		if s.Type == "string" {
+			return strconv.FormatBool(x)
+		}
+	case int64:
+		if s.Type == "string" {
+			return strconv.FormatInt(x, 10)
+		}
+	case expr.Number:
+		if s.Type == "string" {
+			return string(x)
+		}
+	case []any:
+		if s.Type != "array" || s.Items == nil {
+			return v
+		}
+		list := make([]any, len(x))
+		for i, e := range x {
+			list[i] = s.Items.written(e)
+		}
+		return list
+	case map[string]any:
+		if s.Type != "object" || len(s.Properties) == 0 {
+			return v
+		}
+		m := make(map[string]any, len(x))
+		for key, e := range x {
+			if p := findParam(s.Properties, key); p != nil {
+				e = p.Schema.written(e)
+			}
+			m[key] = e
+		}
+		return m
+	}
+	return v
 }

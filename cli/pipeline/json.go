@@ -120,3 +120,56 @@ func valueFromJSON(data json.RawMessage) (any, error) {
 	}
 	return expr.FromJSON(data)
 }
+
+// UnmarshalJSON keeps the digits of numbers.
+func (s *Sub) UnmarshalJSON(data []byte) error {
+	type plain Sub
+	aux := struct {
+		*plain
+		Params json.RawMessage `json:"params"`
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(data, &aux); err != nil {
+		return err
+	}
+	params, err := valueFromJSON(aux.Params)
+	if err != nil {
+		return fmt.Errorf("params of pipeline %s: %w", s.Name, err)
+	}
+	s.Params, _ = params.(map[string]any)
+	return nil
+}
+
+// UnmarshalJSON keeps the digits of numbers.
+func (t *Trigger) UnmarshalJSON(data []byte) error {
+	type plain Trigger
+	aux := struct {
+		*plain
+		Params json.RawMessage `json:"params"`
+	}{plain: (*plain)(t)}
+	if err := json.Unmarshal(data, &aux); err != nil {
+		return err
+	}
+	params, err := valueFromJSON(aux.Params)
+	if err != nil {
+		return fmt.Errorf("params of trigger %s: %w", t.Name, err)
+	}
+	t.Params, _ = params.(map[string]any)
+	return nil
+}
+
+// UnmarshalJSON keeps the digits of numbers.
+func (h *WaitHTTP) UnmarshalJSON(data []byte) error {
+	type plain WaitHTTP
+	aux := struct {
+		*plain
+		Body json.RawMessage `json:"body"`
+	}{plain: (*plain)(h)}
+	if err := json.Unmarshal(data, &aux); err != nil {
+		return err
+	}
+	var err error
+	if h.Body, err = valueFromJSON(aux.Body); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	return nil
+}

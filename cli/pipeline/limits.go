@@ -52,6 +52,16 @@ const (
 	MaxOutputBytes = 64 << 10
 	MaxLabels      = 32
 	MaxVars        = 1_000 // of one vars document
+	MaxTriggers    = 50
+
+	// MaxNesting is how deep runs may start runs by pipeline tasks: a run that
+	// nobody started has depth 0.
+	MaxNesting = 5
+	// MaxTriggerHops is how many runs in a row may be started by the end of the
+	// one before.
+	MaxTriggerHops = 10
+	// MaxWait is the longest wait.for.
+	MaxWait = 366 * day
 
 	maxRun         = 64 << 10
 	maxArgument    = 128 << 10

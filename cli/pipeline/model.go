@@ -30,6 +30,8 @@ type Pipeline struct {
 	Tasks   Tasks       `json:"tasks"`
 	Finally Tasks       `json:"finally,omitempty"`
 	Outputs []RunOutput `json:"outputs,omitempty"`
+	// Triggers are those of triggers.pipelines, in file order.
+	Triggers []Trigger `json:"triggers,omitempty"`
 }
 
 // An Expr is text that may hold ${{ }}.
@@ -53,6 +55,17 @@ type Schedule struct {
 	CatchupWindow Duration    `json:"catchup_window"`
 	// Params are values for the pipeline's params, as JSON has them. Each string
 	// in them is a template: it may hold ${{ }}.
+	Params map[string]any `json:"params,omitempty"`
+}
+
+// A Trigger starts a run whenever a run of another pipeline has ended.
+type Trigger struct {
+	Namespace string    `json:"namespace"` // of the pipeline whose end it waits for
+	Name      string    `json:"name"`
+	Result    string    `json:"result"` // succeeded, failed, canceled, any
+	If        Condition `json:"if,omitempty"`
+	// Params are values for the params of the pipeline that is started, of their
+	// types. Each string in them is a template.
 	Params map[string]any `json:"params,omitempty"`
 }
 
@@ -90,9 +103,17 @@ type Kind string
 
 // The kinds of task. Others of the format are refused until they are built.
 const (
-	KindRun     Kind = "run"
-	KindCommand Kind = "command"
+	KindRun      Kind = "run"
+	KindCommand  Kind = "command"
+	KindPipeline Kind = "pipeline"
+	KindWait     Kind = "wait"
+	KindApproval Kind = "approval"
 )
+
+// Awaits says whether tasks of this kind run on no executor: something else ends
+// them. What they do not have (environment, budgets for lost executors, exit
+// codes, a pool …) is zero in their Task.
+func (k Kind) Awaits() bool { return k == KindPipeline || k == KindWait || k == KindApproval }
 
 // A Task is one node of the graph.
 type Task struct {
@@ -118,16 +139,63 @@ type Task struct {
 	Secrets    map[string]string `json:"secrets,omitempty"` // variable → name of the secret
 	RunsOn     []string          `json:"runs_on,omitempty"` // sorted, unique
 
+	Sub      *Sub      `json:"pipeline,omitempty"`
+	Wait     *Wait     `json:"wait,omitempty"`
+	Approval *Approval `json:"approval,omitempty"`
+
 	Outputs      []Output  `json:"outputs,omitempty"`
-	Retry        Retry     `json:"retry"`
-	ExitCodes    ExitCodes `json:"exit_codes"`
+	Retry        Retry     `json:"retry,omitzero"`
+	ExitCodes    ExitCodes `json:"exit_codes,omitzero"`
 	Lost         int       `json:"lost"`                    // extra attempts after a lost executor
-	Timeout      Duration  `json:"timeout"`                 // of one attempt
+	Timeout      Duration  `json:"timeout"`                 // of one attempt; 0 (of kinds that await): none of its own
 	QueueTimeout Duration  `json:"queue_timeout,omitempty"` // 0: none
 	CancelGrace  Duration  `json:"cancel_grace"`
 	Pool         *PoolUse  `json:"pool,omitempty"`
 	Priority     int       `json:"priority,omitempty"`
 	LogLimit     int64     `json:"log_limit"` // bytes
+}
+
+// Sub starts a run of another pipeline.
+type Sub struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Params are the values that the child is given. Each string in them is a
+	// template. The child's schema is not known here, so that a plain number or
+	// true and false stand for their text where it declares a string: what is
+	// rendered goes through Pipeline.CheckCall.
+	Params map[string]any `json:"params,omitempty"`
+	// Wait says that the task ends with the child, else once the child exists.
+	Wait bool `json:"wait"`
+}
+
+// Wait ends when something has come true. One of For, At and HTTP is set.
+type Wait struct {
+	// For is a duration of the format ("1h30m") or one expression that gives one.
+	For Expr `json:"for,omitempty"`
+	// At is an instant (RFC 3339, in UTC), a time of day ("07:00": the next one in
+	// the zone of the run, as schedule.NextTimeOfDay has it), or one expression
+	// that gives an instant. Wait.Until makes the instant of all of these.
+	At        Expr      `json:"at,omitempty"`
+	OnTimeout string    `json:"on_timeout"` // fail, skip
+	HTTP      *WaitHTTP `json:"http,omitempty"`
+}
+
+// WaitHTTP asks a service until a condition over its answer is true.
+type WaitHTTP struct {
+	Target  string    `json:"target"`
+	Method  string    `json:"method"`
+	URL     Expr      `json:"url"`
+	Headers []Var     `json:"headers,omitempty"`
+	Body    any       `json:"body,omitempty"` // a free value; each string in it is a template
+	Until   Condition `json:"until"`
+	Every   Duration  `json:"every"`
+}
+
+// Approval ends when a person has said yes or no.
+type Approval struct {
+	Prompt    Expr   `json:"prompt"`     // Markdown
+	OnReject  string `json:"on_reject"`  // fail, skip, continue
+	OnTimeout string `json:"on_timeout"` // reject, approve
 }
 
 // An Axis is one axis of a matrix.
@@ -150,6 +218,9 @@ type Output struct {
 	Description string `json:"description,omitempty"`
 	Required    bool   `json:"required"`
 	Schema      Schema `json:"schema"`
+	// Value is what the output is made of, over the last response; empty for
+	// tasks that write or inherit their outputs.
+	Value Expr `json:"value,omitempty"`
 }
 
 // A RunOutput is one output of the whole run.

@@ -23,6 +23,7 @@ type document struct {
 	claims []claim
 	sites  []site     // expressions to be checked when all names are known
 	task   *taskDraft // the task that is being read
+	refs   []Reference
 }
 
 // A spot is a place in a file: a line, a column and how much is marked.

@@ -58,6 +58,8 @@ type Document struct {
 	Pipeline *Pipeline
 	Pool     *Pool
 	Vars     *VarSet
+	// References are what a pipeline names and the file alone cannot tell.
+	References []Reference
 }
 
 // Pipelines lists the pipelines among the documents.
@@ -185,6 +187,7 @@ func (p *parse) merge(parts []parse) (*Source, Problems) {
 	}
 	source := &Source{}
 	names := map[string]place{}
+	var all []Document // those with errors, too
 	for _, part := range parts {
 		p.problems = append(p.problems, part.problems...)
 		p.dropped.errors += part.dropped.errors
@@ -204,8 +207,12 @@ func (p *parse) merge(parts []parse) (*Source, Problems) {
 			if def.ok {
 				source.Documents = append(source.Documents, def.Document)
 			}
+			if def.Name != "" {
+				all = append(all, def.Document)
+			}
 		}
 	}
+	p.problems = append(p.problems, checkLinks(all)...)
 	return source, finish(p.problems, p.dropped)
 }
 
@@ -297,6 +304,7 @@ func (d *document) define() {
 	case DocumentPipeline:
 		doc.Pipeline, name = d.readPipeline(root)
 		doc.Namespace, doc.Name = doc.Pipeline.Namespace, doc.Pipeline.Name
+		doc.References = d.refs
 	case DocumentPool:
 		doc.Pool, name = d.readPool(root)
 		doc.Namespace, doc.Name = doc.Pool.Namespace, doc.Pool.Name

@@ -33,12 +33,22 @@ func (d *document) readPipeline(root value) (*Pipeline, value) {
 			use.resolve(p.Namespace)
 			t.Pool = &use
 		}
+		if t.Sub != nil {
+			t.Sub.Namespace, t.Sub.Name = resolve(t.Sub.Name, p.Namespace)
+		}
+		if t.Wait != nil {
+			d.finishWait(t, p.Timezone)
+		}
 	}
 	d.uniqueTasks(p)
 	for _, s := range p.schedules {
 		d.finishSchedule(p, s)
 		d.scheduleParams(p, s)
 		p.Schedules = append(p.Schedules, s.Schedule)
+	}
+	for _, t := range p.triggers {
+		d.finishTrigger(p, t)
+		p.Triggers = append(p.Triggers, t.Trigger)
 	}
 	d.checkGraph(p)
 	d.checkSites(p)
@@ -48,6 +58,7 @@ func (d *document) readPipeline(root value) (*Pipeline, value) {
 	for _, t := range p.finally {
 		p.Finally = append(p.Finally, &t.Task)
 	}
+	d.refs = d.references(p)
 	return &p.Pipeline, p.own["name"]
 }
 
@@ -83,10 +94,17 @@ func (d *document) uniqueTasks(p *pipelineDraft) {
 
 // scheduleParams checks what a schedule gives the pipeline's params.
 func (d *document) scheduleParams(p *pipelineDraft, s *scheduleDraft) {
+	s.Params = d.givenParams(p, s.params, inScheduleParam, "schedule", d.keySpotOf(s), "schedule "+s.ID)
+}
+
+// givenParams checks what who gives the pipeline's params and reads it as their
+// schemas say. at is where a value that is missing is told.
+func (d *document) givenParams(p *pipelineDraft, params value, w where, field string, at spot, who string) map[string]any {
 	given := map[string]bool{}
-	if s.params.Node != nil {
-		s.Params = map[string]any{}
-		for key, e := range d.pairs(s.params) {
+	var values map[string]any
+	if params.Node != nil {
+		values = map[string]any{}
+		for key, e := range d.pairs(params) {
 			param := findParam(p.Params, key.Value)
 			if param == nil {
 				if d.declared(p, key.Value) {
@@ -101,19 +119,20 @@ func (d *document) scheduleParams(p *pipelineDraft, s *scheduleDraft) {
 			given[param.Name] = true
 			e.name = "param " + param.Name
 			if v, ok := d.typed(e, &param.Schema, typing{
-				where: inScheduleParam, field: "schedule", code: "SYN1302",
+				where: w, field: field, code: "SYN1302",
 				say: func(err error) string { return "param " + param.Name + ": " + err.Error() },
 			}); ok {
-				s.Params[param.Name] = v
+				values[param.Name] = v
 			}
 		}
 	}
 	for _, param := range p.Params {
 		if param.Schema.Required && !given[param.Name] {
-			d.fail(d.keySpotOf(s), "SYN1304", fmt.Sprintf("schedule %s gives no value for param %s, which has no default", s.ID, param.Name),
+			d.fail(at, "SYN1304", fmt.Sprintf("%s gives no value for param %s, which has no default", who, param.Name),
 				"params: {"+param.Name+": …}, or a default")
 		}
 	}
+	return values
 }
 
 // keySpotOf is where a schedule begins.

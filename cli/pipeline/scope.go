@@ -20,6 +20,8 @@ const (
 	contextEnv
 	contextSecrets
 	contextStatus // success() and the other status functions
+	contextEvent
+	contextResponse
 )
 
 const (
@@ -39,6 +41,11 @@ var readable = map[where]int{
 	inIf:            always | contextParams | ofTask | contextStatus,
 	inForEach:       always | contextParams | ofTask,
 	inRunOutput:     always | contextParams | contextTasks | contextResult,
+	inTrigger:       contextVars | contextInterval | contextEvent,
+	inDecision:      always | contextParams | ofTask | contextItem,
+	inRequest:       executing | contextEnv,
+	inRequestSecret: executing | contextEnv | contextSecrets,
+	inResponse:      executing | contextEnv | contextResponse,
 }
 
 // scopes makes the scope of each site.
@@ -112,6 +119,27 @@ func runType(result bool) expr.Type {
 	return t
 }
 
+// eventType is what a trigger can read of the run that has ended.
+func eventType() expr.Type {
+	text, number := expr.Of(expr.KindString), expr.Of(expr.KindInteger)
+	run := expr.RecordOf(map[string]expr.Type{
+		"id": number, "number": number, "pipeline": text, "result": text, "reason": text,
+		"params": expr.DictOf(expr.Type{}), "outputs": expr.DictOf(expr.Type{}),
+	})
+	event := parts("member", map[string]expr.Type{"run": run})
+	why := expr.Reason{Message: "event of triggers.pipelines has run only"}
+	event.Refused = map[string]expr.Reason{"body": why, "headers": why, "datasets": why}
+	return event
+}
+
+// responseType is the answer to a request.
+func responseType() expr.Type {
+	text := expr.Of(expr.KindString)
+	return expr.RecordOf(map[string]expr.Type{
+		"status": expr.Of(expr.KindInteger), "headers": expr.DictOf(text), "text": text, "body": expr.Type{}.Maybe(),
+	})
+}
+
 // outcome is what can be read of a task that has ended.
 func outcome(t *taskDraft) expr.Type {
 	fans := t.Matrix != nil || t.ForEach != nil
@@ -179,7 +207,7 @@ func (c *scopes) scope(s site) expr.Scope {
 
 	add(contextParams, "params", c.params, "", "")
 	add(contextVars, "vars", vars, "", "")
-	add(contextRun, "run", run, "", "")
+	add(contextRun, "run", run, ": the run does not exist when it is evaluated", "event.run is the one that has ended")
 	add(contextInterval, "interval", expr.RecordOf(map[string]expr.Type{"start": instant, "end": instant}), "", "")
 	c.addTasks(s, may, finally, add, &scope)
 	c.addItems(s, may, &scope)
@@ -201,8 +229,17 @@ func (c *scopes) scope(s site) expr.Scope {
 	forbid := func(name, message, hint string) {
 		scope.Forbidden[name] = expr.Reason{Message: message, Hint: hint}
 	}
-	forbid("event", "event can be read in triggers only", "take it over as a param")
-	for _, name := range []string{"response", "handle", "handles", "callback"} {
+	if may&contextEvent != 0 {
+		scope.Names["event"] = eventType()
+	} else {
+		forbid("event", "event can be read in triggers only", "take it over as a param")
+	}
+	if may&contextResponse != 0 {
+		scope.Names["response"] = responseType()
+	} else {
+		forbid("response", "response can be read in requests only", "")
+	}
+	for _, name := range []string{"handle", "handles", "callback"} {
 		forbid(name, name+" can be read in requests only", "")
 	}
 	forbid("with", "with can be read in templates only", "")

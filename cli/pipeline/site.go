@@ -23,6 +23,11 @@ const (
 	inIf
 	inForEach
 	inRunOutput
+	inTrigger       // of triggers.pipelines: if and params
+	inDecision      // pipeline.params, wait.for, wait.at, approval.prompt
+	inRequest       // url of a request
+	inRequestSecret // headers and body of a request
+	inResponse      // until, and outputs that are made of a response
 )
 
 // A site is one text with expressions that was read. What it may read is known

@@ -17,6 +17,12 @@ type tables struct {
 	lost        object[Task]
 	exitCodes   object[exitDraft]
 	pool        object[PoolUse]
+	sub         object[Sub]
+	wait        object[waitDraft]
+	waitHTTP    object[WaitHTTP]
+	approval    object[Approval]
+	triggers    object[triggersDraft]
+	trigger     object[triggerDraft]
 
 	poolDoc object[Pool]
 	reserve object[Pool]
@@ -39,6 +45,12 @@ func newTables() *tables {
 	ts.lost = lostFields()
 	ts.exitCodes = exitFields()
 	ts.pool = poolFields()
+	ts.sub = subFields()
+	ts.waitHTTP = waitHTTPFields()
+	ts.wait = waitFields(ts)
+	ts.approval = approvalFields()
+	ts.trigger = triggerFields()
+	ts.triggers = triggersFields(ts)
 	ts.poolDoc = poolDocFields(ts)
 	ts.reserve = reserveFields()
 	ts.varsDoc = varsDocFields()

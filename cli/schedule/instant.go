@@ -138,3 +138,21 @@ func (r *reader) offset() (int64, bool) {
 	h, m := r.number(2), r.then(':').number(2)
 	return sign * int64(h*hour+m*minute), !r.bad && h < 24 && m < 60
 }
+
+// NextTimeOfDay is the first instant after another at which a clock in the zone
+// shows a time of day. A time that does not exist on a day counts at the first
+// instant after the gap, one that comes twice at its first.
+func NextTimeOfDay(after time.Time, hours, minutes int, loc *time.Location) time.Time {
+	if loc == nil {
+		loc = time.UTC
+	}
+	c := newClock(loc)
+	wall := after.Unix() + c.stretch(after.Unix()).off
+	today := floorDiv(wall, day)
+	for days := today - 1; ; days++ {
+		unix, _ := c.instant(days*day + int64(hours)*hour + int64(minutes)*minute)
+		if at := time.Unix(unix, 0).UTC(); at.After(after) {
+			return at
+		}
+	}
+}

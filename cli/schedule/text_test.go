@@ -166,3 +166,31 @@ func TestZonesComeFromTheProgram(t *testing.T) {
 		t.Errorf("noon in Nairobi is %v", tick.At)
 	}
 }
+
+func TestNextTimeOfDay(t *testing.T) {
+	berlin, apia := zone(t, "Europe/Berlin"), zone(t, "Pacific/Apia")
+	for name, c := range map[string]struct {
+		after string
+		h, m  int
+		loc   *time.Location
+		want  string
+	}{
+		"later today":            {"2026-11-22T05:59:59.5Z", 7, 0, berlin, "2026-11-22T06:00:00Z"},
+		"strictly after":         {"2026-11-22T06:00:00Z", 7, 0, berlin, "2026-11-23T06:00:00Z"},
+		"no zone":                {"2026-11-22T06:00:00Z", 7, 0, nil, "2026-11-22T07:00:00Z"},
+		"in a gap":               {"2027-03-28T00:00:00Z", 2, 30, berlin, "2027-03-28T01:00:00Z"},
+		"after the gap":          {"2027-03-28T01:00:00Z", 2, 30, berlin, "2027-03-29T00:30:00Z"},
+		"twice, before":          {"2027-10-31T00:00:00Z", 2, 30, berlin, "2027-10-31T00:30:00Z"},
+		"twice, between":         {"2027-10-31T00:45:00Z", 2, 30, berlin, "2027-11-01T01:30:00Z"},
+		"a day that is left out": {"2011-12-30T09:00:00Z", 23, 0, apia, "2011-12-30T10:00:00Z"}, // 23:00 of the 30th is no more
+		"the day after it":       {"2011-12-30T10:00:00Z", 23, 0, apia, "2011-12-31T09:00:00Z"},
+	} {
+		after, err := time.Parse(time.RFC3339Nano, c.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := schedule.NextTimeOfDay(after, c.h, c.m, c.loc).Format(time.RFC3339); got != c.want {
+			t.Errorf("%s: after %s comes %s, want %s", name, c.after, got, c.want)
+		}
+	}
+}
