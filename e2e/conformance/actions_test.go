@@ -134,6 +134,24 @@ func (p *player) downtime(ctx context.Context, text string) error {
 	return err
 }
 
+// executor starts an executor for the case alone, executor NAME LABEL…, kills it as
+// kill -9 does, or stops it as a supervisor would.
+func (p *player) executor(verb, text string) error {
+	name, labels, _ := strings.Cut(text, " ")
+	e := p.executors[name]
+	switch {
+	case verb == "executor" && e == nil && labels != "":
+		p.executors[name] = p.Executor("--name", p.c.Namespace()+"-"+name, "--labels", strings.ReplaceAll(labels, " ", ","), "--slots", "4", "--grace", "1s")
+	case verb == "executor" || e == nil || labels != "":
+		return errors.New("want executor NAME LABEL…, once, and then kill NAME or stop NAME")
+	case verb == "kill":
+		e.Kill()
+	case verb == "stop":
+		e.Stop(30 * time.Second)
+	}
+	return nil
+}
+
 // shell runs a command line beside the files of the case, as a user who has
 // signed in would.
 func (p *player) shell(ctx context.Context, s casefile.Step) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/client"
 	"github.com/synthesizer-dev/synthesizer/e2e/conformance/internal/casefile"
+	"github.com/synthesizer-dev/synthesizer/e2e/internal/programs"
 )
 
 // patience is how long a step waits for what it wants. Nothing is timed: the
@@ -33,13 +34,15 @@ type player struct {
 	made  []client.RunRef          // in order
 	last  client.RunRef            // the run that steps speak of
 
+	executors map[string]*programs.Service // of the case alone, by name
+
 	err      error // of the step before, if it may be expected
 	warnings []api.Finding
 }
 
 // play plays a case and says where it does not hold.
 func (w *world) play(t *testing.T, c *casefile.Case) error {
-	p := &player{world: w, c: c, dir: t.TempDir(), refs: map[string]client.RunRef{}}
+	p := &player{world: w, c: c, dir: t.TempDir(), refs: map[string]client.RunRef{}, executors: map[string]*programs.Service{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	defer p.clear(context.WithoutCancel(ctx))
@@ -69,6 +72,9 @@ func (p *player) clear(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_ = p.touch("go")
+	for _, e := range p.executors {
+		e.Kill()
+	}
 	pipelines, err := p.Pipelines(ctx, api.ListPipelinesParams{Namespace: p.c.Namespace(), Limit: 200})
 	if err != nil {
 		return // the case itself says what is wrong
@@ -167,6 +173,8 @@ func (p *player) step(ctx context.Context, s casefile.Step) error {
 		return p.downtime(ctx, s.Text)
 	case "touch":
 		return p.touch(s.Text)
+	case "executor", "kill", "stop":
+		return p.executor(s.Verb, s.Text)
 	case "$":
 		return p.shell(ctx, s)
 	}

@@ -107,11 +107,16 @@ func (p *player) log(ctx context.Context, ref client.RunRef, text string) error 
 		}
 		l.Task, l.Index = task, &i
 	}
-	part, err := p.Log(ctx, l, 0, 0)
-	if err != nil {
-		return err
+	var printed []byte
+	for part := (client.LogPart{}); ; {
+		if part, err = p.Log(ctx, l, part.Next, 0); err != nil {
+			return err
+		}
+		printed = append(printed, part.Data...)
+		if len(part.Data) == 0 || part.Next >= part.Size {
+			return checkText(string(printed), "the log of "+words[0], words[1:])
+		}
 	}
-	return checkText(string(part.Data), "the log of "+words[0], words[1:])
 }
 
 // runs waits until a pipeline has so many runs: PIPELINE N [STATE (REASON)].
