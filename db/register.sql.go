@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -325,17 +326,29 @@ func (q *Queries) LockPipelines(ctx context.Context, ids []int64) ([]LockPipelin
 }
 
 const lockPoolsNamed = `-- name: LockPoolsNamed :many
-SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled
+SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled, p.description, p.labels,
+    p.removed_at
 FROM pool AS p
 LEFT JOIN source AS s ON s.id = p.source_id
 WHERE p.id IN (
     SELECT n.id
     FROM (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS k
     JOIN pool AS n ON n.namespace = k.namespace AND n.name = k.name
+    UNION
+    SELECT o.id
+    FROM pool AS o
+    WHERE o.source_id = $3::bigint
+      AND o.removed_at IS NULL
 )
 ORDER BY p.id
 FOR UPDATE OF p
 `
+
+type LockPoolsNamedParams struct {
+	Namespaces []string
+	Names      []string
+	SourceID   int64
+}
 
 type LockPoolsNamedRow struct {
 	ID               int64
@@ -345,11 +358,14 @@ type LockPoolsNamedRow struct {
 	Source           string
 	Slots            int32
 	ReserveScheduled int32
+	Description      string
+	Labels           json.RawMessage
+	RemovedAt        *time.Time
 }
 
-// LockPoolsNamed locks pools by name, in order of id, and says whose they are.
-func (q *Queries) LockPoolsNamed(ctx context.Context, namespaces []string, names []string) ([]LockPoolsNamedRow, error) {
-	rows, err := q.db.Query(ctx, lockPoolsNamed, namespaces, names)
+// LockPoolsNamed locks pools by name, and those of a source, in order of id, and says whose they are.
+func (q *Queries) LockPoolsNamed(ctx context.Context, arg LockPoolsNamedParams) ([]LockPoolsNamedRow, error) {
+	rows, err := q.db.Query(ctx, lockPoolsNamed, arg.Namespaces, arg.Names, arg.SourceID)
 	if err != nil {
 		return nil, err
 	}
@@ -365,6 +381,9 @@ func (q *Queries) LockPoolsNamed(ctx context.Context, namespaces []string, names
 			&i.Source,
 			&i.Slots,
 			&i.ReserveScheduled,
+			&i.Description,
+			&i.Labels,
+			&i.RemovedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -473,6 +492,7 @@ const poolSizes = `-- name: PoolSizes :many
 SELECT p.namespace, p.name, p.slots
 FROM pool AS p
 WHERE p.namespace = ANY($1::text[])
+  AND p.removed_at IS NULL
 `
 
 type PoolSizesRow struct {
@@ -481,7 +501,7 @@ type PoolSizesRow struct {
 	Slots     int32
 }
 
-// PoolSizes gives pools by name.
+// PoolSizes gives the pools of namespaces.
 func (q *Queries) PoolSizes(ctx context.Context, namespaces []string) ([]PoolSizesRow, error) {
 	rows, err := q.db.Query(ctx, poolSizes, namespaces)
 	if err != nil {
@@ -504,13 +524,15 @@ func (q *Queries) PoolSizes(ctx context.Context, namespaces []string) ([]PoolSiz
 
 const putPools = `-- name: PutPools :exec
 WITH put AS (
-    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled)
-    SELECT k.namespace, k.name, $1::bigint, k.slots, k.reserve
+    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled, description, labels)
+    SELECT k.namespace, k.name, $1::bigint, k.slots, k.reserve, k.description, k.labels::jsonb
     FROM (
-        SELECT unnest($2::text[]) AS namespace, unnest($3::text[]) AS name, unnest($4::int[]) AS slots, unnest($5::int[]) AS reserve
+        SELECT unnest($2::text[]) AS namespace, unnest($3::text[]) AS name, unnest($4::int[]) AS slots, unnest($5::int[]) AS reserve,
+            unnest($6::text[]) AS description, unnest($7::text[]) AS labels
     ) AS k
     ON CONFLICT ON CONSTRAINT pool_name_key DO UPDATE
-    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id
+    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id,
+        description = excluded.description, labels = excluded.labels, removed_at = NULL
     RETURNING id
 )
 INSERT INTO wake (kind, subject)
@@ -519,11 +541,13 @@ FROM put AS p
 `
 
 type PutPoolsParams struct {
-	SourceID   int64
-	Namespaces []string
-	Names      []string
-	Slots      []int32
-	Reserves   []int32
+	SourceID     int64
+	Namespaces   []string
+	Names        []string
+	Slots        []int32
+	Reserves     []int32
+	Descriptions []string
+	Labels       []string
 }
 
 // PutPools makes pools or changes them, and wakes those that were changed: there may be room now.
@@ -534,6 +558,8 @@ func (q *Queries) PutPools(ctx context.Context, arg PutPoolsParams) error {
 		arg.Names,
 		arg.Slots,
 		arg.Reserves,
+		arg.Descriptions,
+		arg.Labels,
 	)
 	return err
 }

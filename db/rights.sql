@@ -34,6 +34,7 @@ BEGIN
             ('syn_api', 'SELECT, INSERT ON revision'),
             ('syn_api', 'INSERT, UPDATE ON schedule, run_group, pool, lane, pipeline_counter'),
             ('syn_api', 'DELETE ON pool'),
+            ('syn_api', 'SELECT, INSERT, DELETE ON pipeline_trigger, pipeline_use'),
             ('syn_api', 'INSERT, UPDATE ON backfill'),
             ('syn_api', 'INSERT ON backfill_tick'),
             -- Secrets go in and do not come out.
@@ -57,6 +58,7 @@ BEGIN
             ('syn_scheduler', 'SELECT (day, run_id, number, attempt, seq, at) ON log_chunk'),
             ('syn_scheduler', 'SELECT, INSERT, UPDATE, DELETE ON wake, open_run, waiter, ready, live'),
             ('syn_scheduler', 'SELECT, INSERT, UPDATE ON pipeline_counter, pipeline_stat'),
+            ('syn_scheduler', 'SELECT ON pipeline_trigger, pipeline_use'),
             ('syn_scheduler', 'UPDATE (next_at, ended_at, broken) ON schedule'),
             ('syn_scheduler', 'UPDATE (paused_at, paused_by, pause_reason, paused_until, frozen_at, frozen_by, freeze_reason, frozen_until) ON pipeline'),
             ('syn_scheduler', 'INSERT, UPDATE ON run_group'),

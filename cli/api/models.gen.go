@@ -69,7 +69,9 @@ const (
 // Defines values for RegisteredOtherChange.
 const (
 	RegisteredOtherChangeChanged   RegisteredOtherChange = "changed"
+	RegisteredOtherChangeKept      RegisteredOtherChange = "kept"
 	RegisteredOtherChangeNew       RegisteredOtherChange = "new"
+	RegisteredOtherChangeRemoved   RegisteredOtherChange = "removed"
 	RegisteredOtherChangeUnchanged RegisteredOtherChange = "unchanged"
 )
 
@@ -486,16 +488,18 @@ type RegisterRequest struct {
 
 // RegisteredOther defines model for RegisteredOther.
 type RegisteredOther struct {
-	Kind      RegisteredOtherKind   `json:"kind"`
-	Namespace string                `json:"namespace"`
-	Name      string                `json:"name"`
-	Change    RegisteredOtherChange `json:"change"`
+	Kind      RegisteredOtherKind `json:"kind"`
+	Namespace string              `json:"namespace"`
+	Name      string              `json:"name"`
+
+	// Change As of pipelines
+	Change RegisteredOtherChange `json:"change"`
 }
 
 // RegisteredOtherKind defines model for RegisteredOther.Kind.
 type RegisteredOtherKind string
 
-// RegisteredOtherChange defines model for RegisteredOther.Change.
+// RegisteredOtherChange As of pipelines
 type RegisteredOtherChange string
 
 // RegisteredPipeline defines model for RegisteredPipeline.

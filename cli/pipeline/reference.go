@@ -34,6 +34,13 @@ func (r Reference) place(part string) spot {
 	return r.at
 }
 
+// Problem says at the place of a reference what is wrong with it.
+func (r Reference) Problem(doc Document, code, message, hint string) Problem {
+	return Problem{
+		File: doc.File, Line: r.at.line, Col: r.at.col, Len: r.at.len, Severity: SeverityError, Code: code, Message: message, Hint: hint,
+	}
+}
+
 // references lists what a pipeline names, in the order of the file.
 func (d *document) references(p *pipelineDraft) []Reference {
 	var list []Reference

@@ -173,15 +173,21 @@ FROM executor AS e
 WHERE e.stopped_at IS NULL
   AND e.lease_until > now();
 
--- LockPoolsNamed locks pools by name, in order of id, and says whose they are.
+-- LockPoolsNamed locks pools by name, and those of a source, in order of id, and says whose they are.
 -- name: LockPoolsNamed :many
-SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled
+SELECT p.id, p.namespace, p.name, p.source_id, coalesce(s.name, '') AS source, p.slots, p.reserve_scheduled, p.description, p.labels,
+    p.removed_at
 FROM pool AS p
 LEFT JOIN source AS s ON s.id = p.source_id
 WHERE p.id IN (
     SELECT n.id
     FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
     JOIN pool AS n ON n.namespace = k.namespace AND n.name = k.name
+    UNION
+    SELECT o.id
+    FROM pool AS o
+    WHERE o.source_id = @source_id::bigint
+      AND o.removed_at IS NULL
 )
 ORDER BY p.id
 FOR UPDATE OF p;
@@ -189,13 +195,15 @@ FOR UPDATE OF p;
 -- PutPools makes pools or changes them, and wakes those that were changed: there may be room now.
 -- name: PutPools :exec
 WITH put AS (
-    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled)
-    SELECT k.namespace, k.name, @source_id::bigint, k.slots, k.reserve
+    INSERT INTO pool AS p (namespace, name, source_id, slots, reserve_scheduled, description, labels)
+    SELECT k.namespace, k.name, @source_id::bigint, k.slots, k.reserve, k.description, k.labels::jsonb
     FROM (
-        SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name, unnest(@slots::int[]) AS slots, unnest(@reserves::int[]) AS reserve
+        SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name, unnest(@slots::int[]) AS slots, unnest(@reserves::int[]) AS reserve,
+            unnest(@descriptions::text[]) AS description, unnest(@labels::text[]) AS labels
     ) AS k
     ON CONFLICT ON CONSTRAINT pool_name_key DO UPDATE
-    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id
+    SET slots = excluded.slots, reserve_scheduled = excluded.reserve_scheduled, source_id = excluded.source_id,
+        description = excluded.description, labels = excluded.labels, removed_at = NULL
     RETURNING id
 )
 INSERT INTO wake (kind, subject)
@@ -231,11 +239,12 @@ SELECT v.namespace, v.name
 FROM var AS v
 WHERE v.source_id = @source_id::bigint;
 
--- PoolSizes gives pools by name.
+-- PoolSizes gives the pools of namespaces.
 -- name: PoolSizes :many
 SELECT p.namespace, p.name, p.slots
 FROM pool AS p
-WHERE p.namespace = ANY(@namespaces::text[]);
+WHERE p.namespace = ANY(@namespaces::text[])
+  AND p.removed_at IS NULL;
 
 -- SecretNames gives the names of the secrets of namespaces.
 -- name: SecretNames :many

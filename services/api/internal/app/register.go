@@ -280,7 +280,7 @@ type before struct {
 	schedules map[int64][]db.SchedulesOfRow // by pipeline
 }
 
-// read takes the locks in their order (source, schedules, pipelines) and gives
+// read takes the locks in their order (links, source, schedules, pipelines) and gives
 // what is there. A dry run looks without locks.
 func (r *register) read(ctx context.Context, q *db.Queries) (before, error) {
 	b := before{pipelines: map[PipelineRef]db.LockPipelinesRow{}, schedules: map[int64][]db.SchedulesOfRow{}}
@@ -294,6 +294,11 @@ func (r *register) read(ctx context.Context, q *db.Queries) (before, error) {
 			return b, fmt.Errorf("find the source: %w", err)
 		}
 	} else {
+		if r.links() {
+			if err := q.LockLinks(ctx); err != nil {
+				return b, fmt.Errorf("lock what starts what: %w", err)
+			}
+		}
 		s, err := q.LockSource(ctx, r.req.Source)
 		if err != nil {
 			return b, fmt.Errorf("lock the source: %w", err)

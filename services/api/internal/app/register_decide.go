@@ -41,8 +41,11 @@ func (r *register) decide(ctx context.Context, q *db.Queries, b before) (api.Reg
 	if err := r.guard(changes); err != nil {
 		return api.Registration{}, err
 	}
-	pools, err := r.checkPools(ctx, q, b.source)
+	pools, err := r.checkPools(ctx, q, b.source, changes)
 	if err != nil {
+		return api.Registration{}, err
+	}
+	if err := r.checkReferences(ctx, q, changes, pools); err != nil {
 		return api.Registration{}, err
 	}
 	vars, err := r.checkVars(ctx, q, b.source)
@@ -53,6 +56,9 @@ func (r *register) decide(ctx context.Context, q *db.Queries, b before) (api.Reg
 		return api.Registration{}, r.failed(api.Unprocessable)
 	}
 	if err := r.warnAbout(ctx, q, changes); err != nil {
+		return api.Registration{}, err
+	}
+	if err := r.warnOfUsers(ctx, q, changes); err != nil {
 		return api.Registration{}, err
 	}
 	for _, c := range changes {
@@ -154,90 +160,6 @@ func (r *register) guard(changes []change) error {
 	}
 	return api.Errorf(api.Guarded, "this would remove %s of %s that source %q has: %s", plural(removed, "pipeline"), plural(removed+stay, "pipeline"), r.req.Source, list).
 		WithHint("if that is meant: synctl register --prune --yes-really %d", removed)
-}
-
-// checkPools finds out which pools of the files change, and whether tasks ask for
-// pools that exist.
-func (r *register) checkPools(ctx context.Context, q *db.Queries, source int64) ([]pipeline.Document, error) {
-	sizes := map[PipelineRef]int32{} // of all pools that are, or will be
-	names := map[string][]string{}   // by namespace
-	spaces := map[string]bool{}
-	for _, d := range r.drafts {
-		for _, t := range allTasks(d.doc.Pipeline) {
-			if t.Pool != nil {
-				spaces[t.Pool.Namespace] = true
-			}
-		}
-	}
-	if len(spaces) > 0 {
-		rows, err := q.PoolSizes(ctx, keys(spaces))
-		if err != nil {
-			return nil, fmt.Errorf("read pools: %w", err)
-		}
-		for _, p := range rows {
-			sizes[PipelineRef{p.Namespace, p.Name}] = p.Slots
-		}
-	}
-	changed, err := r.changedPools(ctx, q, source)
-	if err != nil {
-		return nil, err
-	}
-	for _, doc := range r.pools {
-		sizes[PipelineRef{doc.Namespace, doc.Name}] = int32(doc.Pool.Slots)
-	}
-	for ref := range sizes {
-		names[ref.Namespace] = append(names[ref.Namespace], ref.Name)
-	}
-	for _, d := range r.drafts {
-		for _, t := range allTasks(d.doc.Pipeline) {
-			if t.Pool == nil {
-				continue
-			}
-			size, ok := sizes[PipelineRef{t.Pool.Namespace, t.Pool.Name}]
-			switch {
-			case !ok:
-				hint := "register it: kind: pool"
-				if near := nearest(t.Pool.Name, names[t.Pool.Namespace]); near != "" {
-					hint = fmt.Sprintf("did you mean %q?", near)
-				}
-				r.fail("SYN1701", d.where(), hint, "task %s of %s asks for pool %s/%s, which does not exist", t.Name, d.ref(), t.Pool.Namespace, t.Pool.Name)
-			case t.Pool.Slots > int(size):
-				r.fail("SYN1701", d.where(), "", "task %s of %s asks for %d slots of pool %s/%s, which has %d", t.Name, d.ref(), t.Pool.Slots, t.Pool.Namespace, t.Pool.Name, size)
-			}
-		}
-	}
-	return changed, nil
-}
-
-// changedPools gives the pools of the files that are new or other than stored.
-func (r *register) changedPools(ctx context.Context, q *db.Queries, source int64) ([]pipeline.Document, error) {
-	if len(r.pools) == 0 {
-		return nil, nil
-	}
-	var namespaces, names []string
-	for _, doc := range r.pools {
-		namespaces, names = append(namespaces, doc.Namespace), append(names, doc.Name)
-	}
-	rows, err := q.LockPoolsNamed(ctx, namespaces, names)
-	if err != nil {
-		return nil, fmt.Errorf("lock pools: %w", err)
-	}
-	var changed []pipeline.Document
-	for _, doc := range r.pools {
-		i := slices.IndexFunc(rows, func(p db.LockPoolsNamedRow) bool { return p.Namespace == doc.Namespace && p.Name == doc.Name })
-		if i < 0 {
-			changed = append(changed, doc)
-			continue
-		}
-		p := rows[i]
-		if p.SourceID != nil && *p.SourceID != source {
-			r.fail("SYN1703", api.Where{File: doc.File, Line: doc.Line, Col: 1}, "change it there", "pool %s/%s belongs to source %q", doc.Namespace, doc.Name, p.Source)
-		}
-		if p.Slots != int32(doc.Pool.Slots) || p.ReserveScheduled != int32(doc.Pool.ReserveScheduled) || p.SourceID == nil {
-			changed = append(changed, doc)
-		}
-	}
-	return changed, nil
 }
 
 // A variable is one of a namespace.
@@ -374,7 +296,7 @@ func (r *register) warnAbout(ctx context.Context, q *db.Queries, changes []chang
 }
 
 // answer says what was done, or with a dry run what would be.
-func (r *register) answer(b before, changes []change, pools []pipeline.Document, vars varChanges) api.Registration {
+func (r *register) answer(b before, changes []change, pools poolChanges, vars varChanges) api.Registration {
 	out := api.Registration{Source: r.req.Source, DryRun: r.req.DryRun, Pipelines: []api.RegisteredPipeline{}, Others: []api.RegisteredOther{}, Problems: orEmpty(r.warnings)}
 	for _, c := range changes {
 		ref := c.ref()
@@ -403,13 +325,7 @@ func (r *register) answer(b before, changes []change, pools []pipeline.Document,
 		}
 		out.Pipelines = append(out.Pipelines, p)
 	}
-	for _, doc := range r.pools {
-		kind := api.RegisteredOtherChangeUnchanged
-		if slices.ContainsFunc(pools, func(d pipeline.Document) bool { return d.Namespace == doc.Namespace && d.Name == doc.Name }) {
-			kind = api.RegisteredOtherChangeChanged
-		}
-		out.Others = append(out.Others, api.RegisteredOther{Kind: api.RegisteredOtherKindPool, Namespace: doc.Namespace, Name: doc.Name, Change: kind})
-	}
+	out.Others = append(out.Others, pools.changes...)
 	for _, doc := range r.vars {
 		out.Others = append(out.Others, api.RegisteredOther{Kind: api.RegisteredOtherKindVars, Namespace: doc.Namespace, Name: doc.Name, Change: vars.docs[doc.Namespace+"/"+doc.Name]})
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // store writes what was decided: a few statements, however many pipelines.
-func (r *register) store(ctx context.Context, q *db.Queries, b before, changes []change, pools []pipeline.Document, vars varChanges) error {
+func (r *register) store(ctx context.Context, q *db.Queries, b before, changes []change, pools poolChanges, vars varChanges) error {
 	var touched, gone []change
 	for _, c := range changes {
 		switch c.kind {
@@ -32,16 +32,8 @@ func (r *register) store(ctx context.Context, q *db.Queries, b before, changes [
 			return err
 		}
 	}
-	if len(pools) > 0 {
-		p := db.PutPoolsParams{SourceID: b.source}
-		for _, doc := range pools {
-			p.Namespaces, p.Names = append(p.Namespaces, doc.Namespace), append(p.Names, doc.Name)
-			p.Slots, p.Reserves = append(p.Slots, int32(doc.Pool.Slots)), append(p.Reserves, int32(doc.Pool.ReserveScheduled))
-		}
-		if err := q.PutPools(ctx, p); err != nil {
-			return fmt.Errorf("store pools: %w", err)
-		}
-		r.app.notifier.Notify(db.ChannelWake)
+	if err := r.storePools(ctx, q, b.source, pools); err != nil {
+		return err
 	}
 	return r.storeVars(ctx, q, b.source, vars)
 }
@@ -82,6 +74,9 @@ func (r *register) storePipelines(ctx context.Context, q *db.Queries, b before, 
 		return err
 	}
 	if err := r.storeSchedules(ctx, q, b, touched, gone, ids, revisions, old); err != nil {
+		return err
+	}
+	if err := r.storeLinks(ctx, q, touched, gone, ids, revisions); err != nil {
 		return err
 	}
 	if len(gone) > 0 {
