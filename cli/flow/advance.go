@@ -47,7 +47,7 @@ func (g *Graph) Advance(in Input) (Decision, Missing) {
 	for _, o := range in.Due {
 		switch r := s.need(o); {
 		case r == nil || r.State.Ended():
-		case r.Fan != nil:
+		case r.Fan != nil && r.State == Ready:
 			s.recounted(r)
 		case !s.stopping() && r.State == Waiting && r.NeedsLeft == 0:
 			s.due(o)
@@ -129,12 +129,12 @@ func (s *step) ask(ordinal int) {
 }
 
 // waiting is the row of a task of which one need is about to end. With a single
-// need there is nothing in it that is not known.
+// need there is nothing in it that is not known, unless a rerun has been there.
 func (s *step) waiting(ordinal int) *row {
 	if r := s.known(ordinal); r != nil {
 		return r
 	}
-	if len(s.g.nodes[ordinal].needs) > 1 {
+	if len(s.g.nodes[ordinal].needs) > 1 || s.run.Reopened {
 		s.ask(ordinal)
 		return nil
 	}
@@ -185,7 +185,7 @@ func (s *step) ended(o int, state State) {
 	var trail Trail
 	if r := s.known(o); r != nil {
 		trail = r.Trail & trailPassedOn
-	} else if !n.strict {
+	} else if !n.strict || s.run.Reopened {
 		s.ask(o)
 	}
 	trail |= trailOf(state)
@@ -258,7 +258,10 @@ func (s *step) due(o int) {
 			reason = ReasonUpstream
 		}
 		s.foresee(o)
+		s.skipItems(r)
 		s.settle(r, Skipped, reason, "")
+	case r.Fan != nil:
+		s.resume(r)
 	case n.items != nil:
 		s.expand(n, r)
 	default:
@@ -286,7 +289,7 @@ func (s *step) foresee(o int) {
 			}
 			s.foreseen[c] = true
 			queue = append(queue, c)
-			if len(s.g.nodes[c].needs) > 1 && s.known(c) == nil {
+			if (len(s.g.nodes[c].needs) > 1 || s.run.Reopened) && s.known(c) == nil {
 				s.ask(c)
 				s.budget--
 			}
@@ -350,6 +353,7 @@ func (s *step) changes() {
 	slices.SortFunc(s.d.Changes, func(a, b Change) int { return a.Ordinal - b.Ordinal })
 	slices.SortFunc(s.d.Expand, func(a, b Expansion) int { return a.Ordinal - b.Ordinal })
 	slices.Sort(s.d.CancelItems)
+	slices.Sort(s.d.SkipItems)
 	slices.Sort(s.d.Hold)
 }
 

@@ -327,5 +327,6 @@ func (s *step) broken(r *row, field string, err error) {
 		reason = ReasonOutputsTooLarge
 	}
 	s.foresee(r.Ordinal)
+	s.skipItems(r)
 	s.settle(r, Failed, reason, detail)
 }

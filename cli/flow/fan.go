@@ -117,15 +117,46 @@ func (s *step) stopReason() string {
 // window offers the next items of a fan-out for release.
 func (s *step) window(r *row) {
 	f := r.Fan
-	if s.stopping() || s.failing(r) || f.Released == f.Items {
+	run := f.Items // how many of them run this time
+	if r.Again != nil {
+		run = len(r.Again)
+	}
+	if s.stopping() || s.failing(r) || f.Released >= run {
 		return
 	}
-	n := f.Items - f.Released
-	flying := f.Released - (f.Items - f.Unfinished)
+	n := run - f.Released
+	flying := f.Released - (run - f.Unfinished)
 	n = min(n, gate.Spare(s.g.nodes[r.Ordinal].task.MaxParallel, flying))
-	if n > 0 {
-		s.may = append(s.may, candidate{number: ItemNumber(r.Ordinal, f.Released), count: n, window: true})
+	if n <= 0 {
+		return
 	}
+	c := candidate{number: ItemNumber(r.Ordinal, f.Released), count: n, window: true}
+	if r.Again != nil {
+		c.items = r.Again[f.Released : f.Released+n]
+		c.number = ItemNumber(r.Ordinal, c.items[0])
+	}
+	s.may = append(s.may, c)
+}
+
+// resume goes on with a fan-out that a rerun has set back: its items are there.
+func (s *step) resume(r *row) {
+	r.State, r.touched = Ready, true
+	if r.Fan.Unfinished > 0 {
+		s.window(r)
+		return
+	}
+	s.foresee(r.Ordinal)
+	s.settle(r, r.Fan.result(), "", "")
+}
+
+// skipItems ends the items of a fan-out that was set back and does not run.
+func (s *step) skipItems(r *row) {
+	if r.Fan == nil || r.Fan.Unfinished == 0 {
+		return
+	}
+	r.Fan.Skipped += r.Fan.Unfinished
+	r.Fan.Unfinished = 0
+	s.d.SkipItems = append(s.d.SkipItems, r.Ordinal)
 }
 
 // expand makes the items of a fan-out.

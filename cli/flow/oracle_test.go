@@ -41,6 +41,10 @@ type oracle struct {
 	plan   *plan
 	states []string
 	counts []map[string]int
+	// again is nil for a first run. For a rerun it says what is decided anew: all
+	// of a task (nil), or some items. made are fan-outs that have their items.
+	again map[int][]int
+	made  []bool
 	// result of the phase tasks, for finally.
 	result string
 	clean  bool // no task failed or was canceled
@@ -100,7 +104,7 @@ func (o *oracle) decide(i int) {
 	}
 	items := t.fan
 	if t.list >= 0 {
-		if o.states[t.list] != "succeeded" {
+		if !o.made[i] && o.states[t.list] != "succeeded" {
 			o.states[i] = "failed" // the list cannot be read
 			return
 		}
@@ -111,10 +115,21 @@ func (o *oracle) decide(i int) {
 		return
 	}
 	counts := map[string]int{}
-	for k := range items {
-		counts[t.attempts(k)]++
+	if some := o.again[i]; some != nil {
+		for state, n := range o.counts[i] {
+			if state != "failed" {
+				counts[state] = n
+			}
+		}
+		for _, k := range some {
+			counts[t.attempts(k)]++
+		}
+	} else {
+		for k := range items {
+			counts[t.attempts(k)]++
+		}
 	}
-	o.counts[i] = counts
+	o.counts[i], o.made[i] = counts, true
 	switch {
 	case counts["failed"] > 0:
 		o.states[i] = "failed"
@@ -146,7 +161,7 @@ func (t *planned) attempts(k int) string {
 // judge works a whole run out. Tasks come in an order in which needs come
 // first, because that is how they are drawn.
 func judge(pl *plan) *oracle {
-	o := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: make([]map[string]int, len(pl.tasks)), result: "succeeded", clean: true}
+	o := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: make([]map[string]int, len(pl.tasks)), made: make([]bool, len(pl.tasks)), result: "succeeded", clean: true}
 	for i := range pl.tasks {
 		if pl.tasks[i].finally {
 			break

@@ -22,14 +22,21 @@ func (s *step) turn() {
 		s.run.Phase, s.run.Unfinished = PhaseFinally, finally
 		from, to := s.g.phaseOf(PhaseFinally)
 		for o := from; o < to; o++ {
-			if s.known(o) == nil {
+			switch {
+			case s.run.Reopened:
+				s.need(o)
+			case s.known(o) == nil:
 				s.untouched(o)
 			}
+		}
+		if s.missed() {
+			return
 		}
 		for o := from; o < to; o++ {
 			r := s.rows[o]
 			switch {
 			case s.run.CancelAgain:
+				s.skipItems(r)
 				s.settle(r, Canceled, ReasonCanceled, "")
 			case len(s.g.nodes[o].needs) == 0:
 				s.due(o)

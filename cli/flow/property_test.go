@@ -14,6 +14,12 @@ import (
 func drive(t *rapid.T, pl *plan, g *Graph, stop string) *store {
 	s := newStore(g, pl.run)
 	s.start()
+	driveOn(t, pl, g, s, stop)
+	return s
+}
+
+// driveOn is drive for a run that is under way.
+func driveOn(t *rapid.T, pl *plan, g *Graph, s *store, stop string) {
 	at := rapid.IntRange(0, 30).Draw(t, "stop at")
 	for step := 0; s.done == nil; step++ {
 		if step > 3000 {
@@ -72,10 +78,10 @@ func drive(t *rapid.T, pl *plan, g *Graph, stop string) *store {
 			s.advance(perm[:k], nil)
 		}
 	}
+	s.check()
 	if len(s.errs) > 0 {
 		t.Fatalf("%s", strings.Join(s.errs, "\n"))
 	}
-	return s
 }
 
 func sortedInts[V any](m map[int]V) []int {
@@ -172,7 +178,7 @@ func TestStoppedRunsEnd(t *testing.T) {
 		}
 		// Finally speaks of what the tasks really did.
 		if !s.run.CancelRequested || s.cancelInTasks {
-			real := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: free.counts, result: "succeeded", clean: true}
+			real := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: free.counts, made: free.made, result: "succeeded", clean: true}
 			for i := range pl.tasks {
 				if pl.tasks[i].finally {
 					continue
@@ -337,12 +343,12 @@ func TestLostWakesAreMadeGood(t *testing.T) {
 // all gives the rows as they are.
 func (s *store) all(yield func(Row) bool) {
 	for o, t := range s.tasks {
-		if !yield(Row{Number(o), t.State, t.Reason, s.started[Number(o)]}) {
+		if !yield(Row{Number(o), t.State, t.Reason, s.started[Number(o)], t.Fan != nil, t.Again}) {
 			return
 		}
 	}
 	for n, it := range s.items {
-		if !yield(Row{n, it.state, it.reason, s.started[n]}) {
+		if !yield(Row{Number: n, State: it.state, Reason: it.reason, Started: s.started[n]}) {
 			return
 		}
 	}

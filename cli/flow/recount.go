@@ -1,15 +1,22 @@
 package flow
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Row is what a recount reads of a task's or an item's row.
 type Row struct {
 	Number int
 	State  State
 	Reason string
-	// Started says that it was released at least once: it is queued or live, or
-	// has had an attempt.
+	// Started says that it was released at least once since the run began or a
+	// rerun set it back.
 	Started bool
+	// Of a fan-out's own row: Expanded says that its items have been made, Again
+	// which of them run this time (as Task has it).
+	Expanded bool
+	Again    []int
 }
 
 // Recounted is a run counted anew from its rows.
@@ -21,7 +28,7 @@ type Recounted struct {
 	// the rows want them.
 	Tasks map[int]Task
 	// Due are tasks that nobody has looked at although all their needs have
-	// ended, and all fan-outs that have items. They go into Input.Due.
+	// ended, and all fan-outs that have begun. They go into Input.Due.
 	Due []int
 }
 
@@ -31,6 +38,7 @@ type Recounted struct {
 func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
 	c := Recounted{Run: run, Tasks: make(map[int]Task, len(g.nodes))}
 	fans := make(map[int]*Fan)
+	released := make(map[int][]int) // items of fan-outs, by index
 	started := make(map[int]bool)
 	c.Run.Rows = 0
 	for r := range rows {
@@ -40,7 +48,11 @@ func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
 			continue
 		}
 		if index < 0 {
-			c.Tasks[o] = Task{Ordinal: o, State: r.State, Reason: r.Reason}
+			t := Task{Ordinal: o, State: r.State, Reason: r.Reason, Again: r.Again}
+			if r.Expanded {
+				t.Fan = &Fan{} // maybe without items
+			}
+			c.Tasks[o] = t
 			started[o] = r.Started || r.State == Ready
 			continue
 		}
@@ -51,7 +63,7 @@ func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
 		}
 		f.add(r.State)
 		if r.Started || r.State == Ready {
-			f.Released = max(f.Released, index+1)
+			released[o] = append(released[o], index)
 		}
 	}
 	order, _ := g.order()
@@ -60,9 +72,9 @@ func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
 		if !ok {
 			continue
 		}
-		t.Fan = fans[o]
-		if g.nodes[o].items != nil && t.Fan == nil && t.State == Succeeded {
-			t.Fan = &Fan{} // an empty one
+		if f := fans[o]; f != nil {
+			f.Released = t.released(released[o])
+			t.Fan = f
 		}
 		for _, need := range g.nodes[o].needs {
 			n := c.Tasks[need]
@@ -76,6 +88,23 @@ func (g *Graph) Recount(run Run, rows iter.Seq[Row]) Recounted {
 	}
 	c.count(g, started)
 	return c
+}
+
+// released is how far the release of a fan-out's items has come, by the items that
+// were released.
+func (t *Task) released(items []int) int {
+	most := 0
+	for _, index := range items {
+		place := index
+		if t.Again != nil {
+			var ok bool
+			if place, ok = slices.BinarySearch(t.Again, index); !ok {
+				continue // one that was kept
+			}
+		}
+		most = max(most, place+1)
+	}
+	return most
 }
 
 // add counts an item.
@@ -121,7 +150,7 @@ func (c *Recounted) count(g *Graph, started map[int]bool) {
 			continue
 		}
 		r.Unfinished++
-		if t.Fan != nil || t.State == Waiting && t.NeedsLeft == 0 && !started[o] && t.Reason == "" {
+		if t.Fan != nil && t.State == Ready || t.State == Waiting && t.NeedsLeft == 0 && !started[o] && t.Reason == "" {
 			c.Due = append(c.Due, o)
 		}
 	}

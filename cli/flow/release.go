@@ -11,9 +11,19 @@ import (
 // fan-out.
 type candidate struct {
 	number, count int
+	items         []int // their indexes, if they do not follow each other
 	window        bool
 	again         bool // came back: only its number is known, no row
 	held          bool // was held already
+}
+
+// at is the number of the ith of a candidate.
+func (c *candidate) at(i int) int {
+	if c.items == nil {
+		return c.number + i
+	}
+	o, _ := Split(c.number)
+	return ItemNumber(o, c.items[i])
 }
 
 // release spends what the run's max_parallel leaves, in order of the numbers.
@@ -43,7 +53,7 @@ func (s *step) release() {
 		n := min(free, c.count)
 		free -= n
 		for i := range n {
-			s.d.Release = append(s.d.Release, c.number+i)
+			s.d.Release = append(s.d.Release, c.at(i))
 		}
 		s.released(c, n)
 	}

@@ -27,6 +27,7 @@ func (s State) Ended() bool {
 
 // Reasons that flow gives or looks at. Others come from attempts.
 const (
+	ReasonMarked          = "marked" // somebody said so by hand
 	ReasonUpstream        = "upstream"
 	ReasonCondition       = "condition"
 	ReasonExpression      = "expression"

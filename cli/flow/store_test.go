@@ -228,6 +228,16 @@ func (s *store) apply(d Decision) {
 		s.order = append(s.order, n)
 	}
 	s.most = max(s.most, len(s.ready)+len(s.live))
+	for _, o := range d.SkipItems {
+		if !s.tasks[o].State.Ended() {
+			s.fail("the items of %d are skipped, and it is %s", o, s.tasks[o].State)
+		}
+		for n, it := range s.items {
+			if of, _ := Split(n); of == o && it.state == Waiting {
+				it.state, it.reason = Skipped, s.tasks[o].Reason
+			}
+		}
+	}
 	if d.Finish != nil {
 		s.done = d.Finish
 		if len(d.Release) > 0 || len(s.ready) > 0 || len(s.live) > 0 {
@@ -250,8 +260,11 @@ func (s *store) apply(d Decision) {
 func (s *store) cancel(from, to int, reason string) []End {
 	counts := map[int]int{}
 	hit := func(n int) {
-		s.set(n, Canceled, reason)
 		o, index := Split(n)
+		if t := s.tasks[o]; index < 0 && t.Fan != nil && t.Fan.Items > 0 {
+			return // ends with its items
+		}
+		s.set(n, Canceled, reason)
 		if index >= 0 {
 			counts[ItemNumber(o, 0)]++
 		} else {
@@ -309,9 +322,24 @@ func (s *store) finish(n int, e AttemptEnd, outputs map[string]any) {
 	s.pending = append(s.pending, End{Number: n, State: after.State})
 }
 
+// whole fails if something of an ended run has not ended.
+func (s *store) whole() {
+	for o, t := range s.tasks {
+		if !t.State.Ended() {
+			s.fail("the run has ended and task %d is %s", o, t.State)
+		}
+	}
+	for n, it := range s.items {
+		if !it.state.Ended() {
+			s.fail("the run has ended and item %d is %s", n, it.state)
+		}
+	}
+}
+
 // check compares every counter with one counted from the rows.
 func (s *store) check() {
 	if s.done != nil {
+		s.whole()
 		return
 	}
 	told := func(n int, state State) State {
@@ -324,12 +352,12 @@ func (s *store) check() {
 	}
 	rows := func(yield func(Row) bool) {
 		for o, t := range s.tasks {
-			if !yield(Row{Number(o), told(Number(o), t.State), t.Reason, s.started[Number(o)]}) {
+			if !yield(Row{Number(o), told(Number(o), t.State), t.Reason, s.started[Number(o)], t.Fan != nil, t.Again}) {
 				return
 			}
 		}
 		for n, it := range s.items {
-			if !yield(Row{n, told(n, it.state), it.reason, s.started[n]}) {
+			if !yield(Row{Number: n, State: told(n, it.state), Reason: it.reason, Started: s.started[n]}) {
 				return
 			}
 		}

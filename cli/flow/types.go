@@ -29,6 +29,10 @@ type Run struct {
 
 	CancelRequested, CancelAgain, TimedOut bool
 
+	// Reopened says that a rerun or a mark has set rows back: nothing may be
+	// concluded about a row that was not read.
+	Reopened bool
+
 	// Active counts what has been released and neither ended nor went back to
 	// waiting: rows of waiter, ready and live together, before this decision.
 	// It is needed only when Graph.NeedsActive.
@@ -43,12 +47,15 @@ type Task struct {
 	NeedsLeft      int
 	Trail          Trail
 	Fan            *Fan // set once the items of a fan-out have been made
+	// Again are the items that run this time, ascending: those that a rerun
+	// set back while it kept others. Nil: all.
+	Again []int
 }
 
 // Fan counts the items of a fan-out.
 type Fan struct {
 	Items                         int // made
-	Released                      int // items 0 … Released-1 have been released at least once
+	Released                      int // items 0 … Released-1 have been released at least once; of Again, so many
 	Unfinished                    int
 	OK, Failed, Canceled, Skipped int
 }
@@ -82,7 +89,8 @@ type Input struct {
 	Held []int
 	Ends []End
 	// Due is what Recount found, after a rerun or a repair: tasks all of whose
-	// needs have ended and that nobody has looked at yet, and fan-outs.
+	// needs have ended and that nobody has looked at yet, and fan-outs that have
+	// begun.
 	Due []int
 	// TooLarge are fan-outs whose collected outputs are larger than may be
 	// read: whoever reads them fails, reason outputs_too_large.
@@ -127,6 +135,10 @@ type Decision struct {
 	// ones are asked to stop for that reason. The caller does it in bulk and
 	// tells the number of those it ended as one End with its Count.
 	CancelItems []int
+	// SkipItems are fan-outs that do not run although a rerun has set their
+	// items back. The items that wait end Skipped for the Reason of the fan-out's
+	// own row, which is among Changes and counts them already: nobody is told.
+	SkipItems []int
 	// CancelPhase is set when the run was canceled or ran out of time. The
 	// caller does it in bulk and tells what it ended: tasks as one End each,
 	// items as one End per fan-out with its Count.
