@@ -53,7 +53,7 @@ WITH gone AS (
     WHERE t.run_id = $2
       AND t.number BETWEEN $3::int AND $4::int
       AND t.state IN ('waiting', 'ready')
-      AND t.items IS NULL
+      AND (t.items IS NULL OR t.items = 0)
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
     RETURNING t.run_id, t.number
 ), told AS (
@@ -166,10 +166,10 @@ WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -179,11 +179,11 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
-    SELECT c.run_id, c.state, c.reason, c.outputs, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
+    SELECT c.run_id, c.state, c.reason, c.outputs, c.reopened, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
         r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(statement_timestamp(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
     CROSS JOIN LATERAL (
@@ -214,7 +214,8 @@ WITH k AS (
     FROM closed AS c
     WHERE c.backfill_id > 0
 )
-SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds
+SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
+    h.reopened::boolean AS reopened
 FROM history AS h
 `
 
@@ -231,6 +232,7 @@ type FinishRunsRow struct {
 	State      string
 	EndedAt    time.Time
 	Seconds    float64
+	Reopened   bool
 }
 
 // FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
@@ -256,6 +258,7 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]Finis
 			&i.State,
 			&i.EndedAt,
 			&i.Seconds,
+			&i.Reopened,
 		); err != nil {
 			return nil, err
 		}
@@ -499,14 +502,14 @@ func (q *Queries) InsertTasks(ctx context.Context, arg InsertTasksParams) error 
 const insertWaiters = `-- name: InsertWaiters :exec
 WITH moved AS (
     SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.queue_timeout, a.pool_id, a.slots,
-        k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+        k.ready_at, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
     FROM (
         SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
             unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
             unnest($7::bigint[]) AS queue_timeout, unnest($8::bigint[]) AS pool_id, unnest($9::int[]) AS slots
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -525,7 +528,7 @@ WITH moved AS (
         backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
         m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        CASE WHEN m.queue_timeout > 0 AND m.ready_at IS NULL THEN now() + m.queue_timeout * interval '1 millisecond' END,
         coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id
@@ -612,11 +615,11 @@ func (q *Queries) LoadOutputs(ctx context.Context, arg LoadOutputsParams) ([]Loa
 
 const loadTasks = `-- name: LoadTasks :many
 SELECT k.run_id, k.number, k.state, k.reason, k.detail, k.needs_left, k.trail, k.attempt,
-    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped
+    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped, k.again
 FROM (SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number) AS a
 CROSS JOIN LATERAL (
     SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t.attempt,
-        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
+        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped, t.again
     FROM task AS t
     WHERE t.run_id = a.run_id
       AND t.number = a.number
@@ -640,6 +643,7 @@ type LoadTasksRow struct {
 	Failed     *int32
 	Canceled   *int32
 	Skipped    *int32
+	Again      []int16
 }
 
 // LoadTasks gives rows of tasks by key.
@@ -668,6 +672,7 @@ func (q *Queries) LoadTasks(ctx context.Context, runIds []int64, numbers []int32
 			&i.Failed,
 			&i.Canceled,
 			&i.Skipped,
+			&i.Again,
 		); err != nil {
 			return nil, err
 		}
@@ -681,11 +686,11 @@ func (q *Queries) LoadTasks(ctx context.Context, runIds []int64, numbers []int32
 
 const lockDueRuns = `-- name: LockDueRuns :many
 SELECT k.run_id, k.pipeline_id, k.group_id, k.revision_id, k.state, k.phase, k.created_at, k.admitted_at,
-    k.timed_out_at, k.cancel_requested_at, k.cancel_again_at, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason
+    k.timed_out_at, k.cancel_requested_at, k.cancel_again_at, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason, k.reopened
 FROM (SELECT unnest($1::bigint[]) AS run_id ORDER BY 1) AS a
 CROSS JOIN LATERAL (
     SELECT o.run_id, o.pipeline_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at,
-        o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason
+        o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason, o.reopened
     FROM open_run AS o
     WHERE o.run_id = a.run_id
     FOR UPDATE SKIP LOCKED
@@ -710,6 +715,7 @@ type LockDueRunsRow struct {
 	Skipped           int32
 	Rows              int32
 	Reason            string
+	Reopened          bool
 }
 
 // LockDueRuns locks those of the open runs that nobody else is deciding.
@@ -740,6 +746,7 @@ func (q *Queries) LockDueRuns(ctx context.Context, ids []int64) ([]LockDueRunsRo
 			&i.Skipped,
 			&i.Rows,
 			&i.Reason,
+			&i.Reopened,
 		); err != nil {
 			return nil, err
 		}
@@ -986,13 +993,15 @@ func (q *Queries) PoolWaiters(ctx context.Context, poolID int64, batch int32) ([
 
 const releaseTasks = `-- name: ReleaseTasks :many
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers,
+        CASE WHEN a.queue_timeout > 0 AND k.ready_at IS NULL THEN now() + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
     FROM (
         SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
-            unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id
+            unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
+            unnest($7::bigint[]) AS queue_timeout
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -1007,20 +1016,21 @@ WITH moved AS (
     SET state = 'ready', reason = '', detail = '', ready_at = now(), due_at = coalesce(t.due_at, now()), wake_at = NULL
     WHERE t.state = 'waiting'
 )
-INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers)
+INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
 SELECT m.run_id, m.number, m.lane, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.pipeline_id, m.revision_id, m.attempt + 1,
-    m.failures, m.losses, m.handbacks, m.last_loser, m.losers
+    m.failures, m.losses, m.handbacks, m.last_loser, m.losers, m.queue_deadline
 FROM moved AS m
 RETURNING run_id, number
 `
 
 type ReleaseTasksParams struct {
-	RunIds    []int64
-	Numbers   []int32
-	Lanes     []int32
-	Ranks     []int64
-	Pipelines []int64
-	Revisions []int64
+	RunIds        []int64
+	Numbers       []int32
+	Lanes         []int32
+	Ranks         []int64
+	Pipelines     []int64
+	Revisions     []int64
+	QueueTimeouts []int64
 }
 
 type ReleaseTasksRow struct {
@@ -1038,6 +1048,7 @@ func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]R
 		arg.Ranks,
 		arg.Pipelines,
 		arg.Revisions,
+		arg.QueueTimeouts,
 	)
 	if err != nil {
 		return nil, err
@@ -1190,7 +1201,7 @@ WITH counted AS (
       AND w.number IS NOT NULL
       AND w.state <> 'waiting'
 )
-SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
+SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started, (t.items IS NOT NULL)::boolean AS expanded, t.again,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
@@ -1205,6 +1216,8 @@ type RunTasksRow struct {
 	State    string
 	Reason   string
 	Started  bool
+	Expanded bool
+	Again    []int16
 	Stranded bool
 }
 
@@ -1226,6 +1239,8 @@ func (q *Queries) RunTasks(ctx context.Context, runID int64) ([]RunTasksRow, err
 			&i.State,
 			&i.Reason,
 			&i.Started,
+			&i.Expanded,
+			&i.Again,
 			&i.Stranded,
 		); err != nil {
 			return nil, err

@@ -250,6 +250,7 @@ FROM task AS t
 JOIN task_need AS n ON n.run_id = t.run_id AND n.number = t.number
 WHERE t.state IN ('ready', 'running', 'succeeded')
   AND (n.need_ended_at IS NULL OR NOT n.conditional AND n.need_state <> 'succeeded')
+  AND (t.run_id, n.need) NOT IN (SELECT b.run_id, b.number FROM by_hand AS b)
   AND (t.run_id, t.number) NOT IN (SELECT b.run_id, b.number FROM by_hand AS b);
 
 -- A fan-out has one row for each of its items, and items have their fan-out.

@@ -48,4 +48,5 @@ type Run struct {
 	CancelRequestedAt *time.Time
 	CanceledBy        *string
 	CancelReason      *string
+	RerunOf           *int64
 }

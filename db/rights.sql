@@ -42,8 +42,10 @@ BEGIN
             -- The ledger: ticks that were still undecided when a schedule was changed.
             ('syn_api', 'INSERT ON tick'),
             ('syn_api', 'INSERT ON wake, event, run, request_key'),
-            ('syn_api', 'INSERT, UPDATE ON open_run'),
-            ('syn_api', 'UPDATE (state, reason, ended_at, outputs, cancel_requested_at, canceled_by, cancel_reason) ON run'),
+            ('syn_api', 'INSERT, UPDATE, DELETE ON open_run'),
+            ('syn_api', 'INSERT, UPDATE ON pipeline_stat'),
+            ('syn_api', 'INSERT, UPDATE ON run_hour'),
+            ('syn_api', 'UPDATE (state, reason, started_at, ended_at, outputs, cancel_requested_at, canceled_by, cancel_reason) ON run'),
             ('syn_api', 'UPDATE ON task'),
             ('syn_api', 'UPDATE (stop_reason, stop_requested_at) ON live'),
             ('syn_api', 'UPDATE (run_id, answer) ON request_key'),

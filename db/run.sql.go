@@ -65,7 +65,7 @@ func (q *Queries) CancelRun(ctx context.Context, arg CancelRunParams) (CancelRun
 }
 
 const failedRunsPage = `-- name: FailedRunsPage :many
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM run AS r
 JOIN revision AS v ON v.id = r.revision_id
 LEFT JOIN schedule AS s ON s.id = r.schedule_id
@@ -147,6 +147,7 @@ func (q *Queries) FailedRunsPage(ctx context.Context, arg FailedRunsPageParams) 
 			&i.Run.CancelRequestedAt,
 			&i.Run.CanceledBy,
 			&i.Run.CancelReason,
+			&i.Run.RerunOf,
 			&i.Revision,
 			&i.Schedule,
 		); err != nil {
@@ -239,7 +240,7 @@ func (q *Queries) NewestRun(ctx context.Context, pipelineID int64, failed bool) 
 }
 
 const openRunsPage = `-- name: OpenRunsPage :many
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM open_run AS o
 JOIN run AS r ON r.id = o.run_id
 JOIN revision AS v ON v.id = r.revision_id
@@ -319,6 +320,7 @@ func (q *Queries) OpenRunsPage(ctx context.Context, arg OpenRunsPageParams) ([]O
 			&i.Run.CancelRequestedAt,
 			&i.Run.CanceledBy,
 			&i.Run.CancelReason,
+			&i.Run.RerunOf,
 			&i.Revision,
 			&i.Schedule,
 		); err != nil {
@@ -402,7 +404,7 @@ func (q *Queries) RequestRun(ctx context.Context, arg RequestRunParams) error {
 }
 
 const runByID = `-- name: RunByID :one
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM run AS r
 JOIN revision AS v ON v.id = r.revision_id
 LEFT JOIN schedule AS s ON s.id = r.schedule_id
@@ -453,6 +455,7 @@ func (q *Queries) RunByID(ctx context.Context, id int64) (RunByIDRow, error) {
 		&i.Run.CancelRequestedAt,
 		&i.Run.CanceledBy,
 		&i.Run.CancelReason,
+		&i.Run.RerunOf,
 		&i.Revision,
 		&i.Schedule,
 	)
@@ -460,7 +463,7 @@ func (q *Queries) RunByID(ctx context.Context, id int64) (RunByIDRow, error) {
 }
 
 const runByNumber = `-- name: RunByNumber :one
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM run AS r
 JOIN revision AS v ON v.id = r.revision_id
 LEFT JOIN schedule AS s ON s.id = r.schedule_id
@@ -512,6 +515,7 @@ func (q *Queries) RunByNumber(ctx context.Context, pipelineID int64, number int6
 		&i.Run.CancelRequestedAt,
 		&i.Run.CanceledBy,
 		&i.Run.CancelReason,
+		&i.Run.RerunOf,
 		&i.Revision,
 		&i.Schedule,
 	)
@@ -531,7 +535,7 @@ func (q *Queries) RunDayStart(ctx context.Context, at time.Time) (int64, error) 
 }
 
 const runsOfPipeline = `-- name: RunsOfPipeline :many
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM run AS r
 JOIN revision AS v ON v.id = r.revision_id
 LEFT JOIN schedule AS s ON s.id = r.schedule_id
@@ -615,6 +619,7 @@ func (q *Queries) RunsOfPipeline(ctx context.Context, arg RunsOfPipelineParams) 
 			&i.Run.CancelRequestedAt,
 			&i.Run.CanceledBy,
 			&i.Run.CancelReason,
+			&i.Run.RerunOf,
 			&i.Revision,
 			&i.Schedule,
 		); err != nil {
@@ -629,7 +634,7 @@ func (q *Queries) RunsOfPipeline(ctx context.Context, arg RunsOfPipelineParams) 
 }
 
 const runsPage = `-- name: RunsPage :many
-SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, v.number AS revision, coalesce(s.name, '') AS schedule
+SELECT r.id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at, r.scheduled_at, r.interval_start, r.interval_end, r.params, r.vars, r.note, r.requested_by, r.idempotency_key, r.parent_run_id, r.parent_number, r.backfill_id, r.group_id, r.concurrency_group, r.concurrency_limit, r.state, r.reason, r.failed, r.outputs, r.created_at, r.started_at, r.ended_at, r.cancel_requested_at, r.canceled_by, r.cancel_reason, r.rerun_of, v.number AS revision, coalesce(s.name, '') AS schedule
 FROM run AS r
 JOIN revision AS v ON v.id = r.revision_id
 LEFT JOIN schedule AS s ON s.id = r.schedule_id
@@ -713,6 +718,7 @@ func (q *Queries) RunsPage(ctx context.Context, arg RunsPageParams) ([]RunsPageR
 			&i.Run.CancelRequestedAt,
 			&i.Run.CanceledBy,
 			&i.Run.CancelReason,
+			&i.Run.RerunOf,
 			&i.Revision,
 			&i.Schedule,
 		); err != nil {

@@ -1,11 +1,11 @@
 -- LockDueRuns locks those of the open runs that nobody else is deciding.
 -- name: LockDueRuns :many
 SELECT k.run_id, k.pipeline_id, k.group_id, k.revision_id, k.state, k.phase, k.created_at, k.admitted_at,
-    k.timed_out_at, k.cancel_requested_at, k.cancel_again_at, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason
+    k.timed_out_at, k.cancel_requested_at, k.cancel_again_at, k.unfinished, k.failed, k.canceled, k.skipped, k.rows, k.reason, k.reopened
 FROM (SELECT unnest(@ids::bigint[]) AS run_id ORDER BY 1) AS a
 CROSS JOIN LATERAL (
     SELECT o.run_id, o.pipeline_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at,
-        o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason
+        o.timed_out_at, o.cancel_requested_at, o.cancel_again_at, o.unfinished, o.failed, o.canceled, o.skipped, o.rows, o.reason, o.reopened
     FROM open_run AS o
     WHERE o.run_id = a.run_id
     FOR UPDATE SKIP LOCKED
@@ -41,11 +41,11 @@ CROSS JOIN LATERAL (
 -- LoadTasks gives rows of tasks by key.
 -- name: LoadTasks :many
 SELECT k.run_id, k.number, k.state, k.reason, k.detail, k.needs_left, k.trail, k.attempt,
-    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped
+    k.items, k.released, k.unfinished, k.ok, k.failed, k.canceled, k.skipped, k.again
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number) AS a
 CROSS JOIN LATERAL (
     SELECT t.run_id, t.number, t.state, t.reason, t.detail, t.needs_left, t.trail, t.attempt,
-        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
+        t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped, t.again
     FROM task AS t
     WHERE t.run_id = a.run_id
       AND t.number = a.number
@@ -139,13 +139,15 @@ FROM (
 -- carried along. A task that is not waiting (any more) stays as it is.
 -- name: ReleaseTasks :many
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers,
+        CASE WHEN a.queue_timeout > 0 AND k.ready_at IS NULL THEN now() + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
     FROM (
         SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@lanes::int[]) AS lane,
-            unnest(@ranks::bigint[]) AS rank, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id
+            unnest(@ranks::bigint[]) AS rank, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id,
+            unnest(@queue_timeouts::bigint[]) AS queue_timeout
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -160,9 +162,9 @@ WITH moved AS (
     SET state = 'ready', reason = '', detail = '', ready_at = now(), due_at = coalesce(t.due_at, now()), wake_at = NULL
     WHERE t.state = 'waiting'
 )
-INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers)
+INSERT INTO ready (run_id, number, lane, rank, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline)
 SELECT m.run_id, m.number, m.lane, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.pipeline_id, m.revision_id, m.attempt + 1,
-    m.failures, m.losses, m.handbacks, m.last_loser, m.losers
+    m.failures, m.losses, m.handbacks, m.last_loser, m.losers, m.queue_deadline
 FROM moved AS m
 RETURNING run_id, number;
 
@@ -170,14 +172,14 @@ RETURNING run_id, number;
 -- name: InsertWaiters :exec
 WITH moved AS (
     SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.queue_timeout, a.pool_id, a.slots,
-        k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+        k.ready_at, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
     FROM (
         SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@lanes::int[]) AS lane,
             unnest(@ranks::bigint[]) AS rank, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id,
             unnest(@queue_timeouts::bigint[]) AS queue_timeout, unnest(@pools::bigint[]) AS pool_id, unnest(@slots::int[]) AS slots
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -196,7 +198,7 @@ WITH moved AS (
         backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
         m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.attempt = 0 THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        CASE WHEN m.queue_timeout > 0 AND m.ready_at IS NULL THEN now() + m.queue_timeout * interval '1 millisecond' END,
         coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id
@@ -289,7 +291,7 @@ WITH gone AS (
     WHERE t.run_id = @run_id
       AND t.number BETWEEN @first::int AND @last::int
       AND t.state IN ('waiting', 'ready')
-      AND t.items IS NULL
+      AND (t.items IS NULL OR t.items = 0)
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
     RETURNING t.run_id, t.number
 ), told AS (
@@ -313,7 +315,7 @@ WITH counted AS (
       AND w.number IS NOT NULL
       AND w.state <> 'waiting'
 )
-SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started,
+SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started, (t.items IS NOT NULL)::boolean AS expanded, t.again,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
         AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.run_id = t.run_id AND r.number = t.number)
         AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
@@ -354,10 +356,10 @@ WITH k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -367,11 +369,11 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
-    SELECT c.run_id, c.state, c.reason, c.outputs, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
+    SELECT c.run_id, c.state, c.reason, c.outputs, c.reopened, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
         r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(statement_timestamp(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
     CROSS JOIN LATERAL (
@@ -402,7 +404,8 @@ WITH k AS (
     FROM closed AS c
     WHERE c.backfill_id > 0
 )
-SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds
+SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
+    h.reopened::boolean AS reopened
 FROM history AS h;
 
 -- CountRuns adds ended runs to the hourly rollup.

@@ -17,9 +17,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/boottime"
 	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
+	"github.com/synthesizer-dev/synthesizer/services/internal/reopen"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/reap"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
@@ -297,7 +299,7 @@ func (c *chaos) report(w *schedtest.World, h db.ClaimReadyRow, r ending.Report, 
 	c.note(what)
 }
 
-// people trigger, cancel, cancel again, pause and resume.
+// people trigger, cancel, cancel again, pause, resume, rerun and mark.
 func (c *chaos) people(ctx context.Context, stream uint64) {
 	r := c.rand(stream)
 	w := c.w.Apart()
@@ -305,7 +307,7 @@ func (c *chaos) people(ctx context.Context, stream uint64) {
 	for ctx.Err() == nil {
 		time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
 		name := c.names[r.IntN(len(c.names))]
-		switch n := r.IntN(20); {
+		switch n := r.IntN(26); {
 		case n < 12:
 			w.Trigger(name)
 			c.note("trigger")
@@ -336,6 +338,8 @@ func (c *chaos) people(ctx context.Context, stream uint64) {
 				return q.PausePipeline(ctx, db.PausePipelineParams{ID: p, By: "ana"})
 			}))
 			c.note("pause")
+		case n < 24:
+			c.again(ctx, r, w)
 		default:
 			p, err := c.pipeline(ctx, w, name)
 			if err == nil {
@@ -344,6 +348,46 @@ func (c *chaos) people(ctx context.Context, stream uint64) {
 			c.failed("resume", err)
 		}
 	}
+}
+
+// again reruns a run or marks one of its tasks, and sometimes two people do.
+func (c *chaos) again(ctx context.Context, r *rand.Rand, w *schedtest.World) {
+	var run int64
+	var task string
+	if err := w.Pool.PGX().QueryRow(ctx, `
+SELECT r.id, coalesce((SELECT t.name FROM task AS t WHERE t.run_id = r.id ORDER BY random() LIMIT 1), '')
+FROM (SELECT id FROM run ORDER BY id DESC LIMIT 100) AS r ORDER BY random() LIMIT 1`).Scan(&run, &task); err != nil {
+		return
+	}
+	expected := func(err error) bool {
+		for _, e := range []error{reopen.ErrOpen, reopen.ErrNothing, reopen.ErrNoTasks, reopen.ErrSame, reopen.ErrNoTask} {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	mode := []flow.RerunMode{flow.RerunFailed, flow.RerunFrom, flow.RerunAll}[r.IntN(3)]
+	item, state := r.IntN(4)-2, []flow.State{flow.Succeeded, flow.Failed, flow.Skipped}[r.IntN(3)]
+	mark, people := r.IntN(3) == 0, 1+r.IntN(2)
+	var both sync.WaitGroup
+	for range people {
+		both.Go(func() {
+			var err error
+			if mark {
+				_, err = schedtest.TryMark(w, run, task, max(-1, item), state)
+			} else {
+				_, err = schedtest.TryRerun(w, run, mode, task)
+			}
+			switch {
+			case err == nil:
+				c.note(map[bool]string{true: "mark", false: "rerun"}[mark])
+			case !expected(err):
+				c.failed("rerun or mark", err)
+			}
+		})
+	}
+	both.Wait()
 }
 
 func (c *chaos) pipeline(ctx context.Context, w *schedtest.World, name string) (id int64, err error) {
@@ -435,6 +479,10 @@ func (c *chaos) check() {
 		c.Errorf("%d runs have not ended", n)
 	}
 	w.Check()
+	counted := schedtest.Value[string](w, `SELECT coalesce(string_agg(h.state || ' ' || h.n, ', ' ORDER BY h.state), '') FROM (SELECT state, sum(runs) AS n FROM run_hour GROUP BY state HAVING sum(runs) > 0) AS h`)
+	if runs := schedtest.Value[string](w, `SELECT string_agg(r.state || ' ' || r.n, ', ' ORDER BY r.state) FROM (SELECT state, count(*) AS n FROM run GROUP BY state) AS r`); counted != runs {
+		c.Errorf("the hours count %s, there are %s", counted, runs)
+	}
 	if n := schedtest.Value[int64](w, `SELECT count(*) FROM attempt`); n < 10 {
 		c.Errorf("only %d attempts: nothing was tried", n)
 	}

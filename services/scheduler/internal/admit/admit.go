@@ -99,6 +99,10 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 			case row.CancelRequested: // its own wake ends it
 			default:
 				c := found[row.RevisionID].Graph.Pipeline().Concurrency
+				if row.Reopened {
+					// Somebody wants this very run: it neither gives up nor pushes others out.
+					c.OnConflict = flow.OnConflictQueue
+				}
 				queue = append(queue, flow.QueuedRun{
 					ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
 					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen,
@@ -187,10 +191,16 @@ func (a *Admitter) carryOut(ctx context.Context, q *db.Queries, d flow.Admission
 		return out, err
 	}
 	born := make([]advance.Born, 0, len(started))
+	var again, timeouts []int64 // opened again
 	told := db.InsertRunEventsParams{}
 	for _, id := range started {
 		row := queued[id]
-		born = append(born, advance.Born{PipelineID: row.PipelineID, Revision: found[row.RevisionID], Run: facts[id]})
+		if row.Reopened {
+			again = append(again, id)
+			timeouts = append(timeouts, found[row.RevisionID].Graph.Pipeline().Timeout.Std().Milliseconds())
+		} else {
+			born = append(born, advance.Born{PipelineID: row.PipelineID, Revision: found[row.RevisionID], Run: facts[id]})
+		}
 		told.Pipelines = append(told.Pipelines, row.PipelineID)
 		told.RunIds = append(told.RunIds, id)
 		told.Froms = append(told.Froms, string(flow.Queued))
@@ -199,6 +209,13 @@ func (a *Admitter) carryOut(ctx context.Context, q *db.Queries, d flow.Admission
 	}
 	if err := q.InsertRunEvents(ctx, told); err != nil {
 		return out, fmt.Errorf("tell of runs: %w", err)
+	}
+	if len(again) > 0 {
+		// Their tasks are there.
+		if err := q.GoOnRuns(ctx, again, timeouts); err != nil {
+			return out, fmt.Errorf("go on with runs: %w", err)
+		}
+		out.Woken = true
 	}
 	done, err = a.advancer.Start(ctx, q, born)
 	out.Add(done)

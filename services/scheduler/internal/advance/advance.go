@@ -168,7 +168,7 @@ func (a *Advancer) subjects(ctx context.Context, q *db.Queries, locked []db.Lock
 			}
 		}
 	}
-	out, err := ended.write(ctx, q)
+	out, err := ended.end(ctx, q)
 	if err != nil {
 		return nil, out, err
 	}
@@ -196,7 +196,7 @@ func (a *Advancer) subjects(ctx context.Context, q *db.Queries, locked []db.Lock
 		run.Revision = rev.Number
 		run.Phase = flow.Phase(row.Phase)
 		run.Unfinished, run.Failed, run.Canceled, run.Skipped = int(row.Unfinished), int(row.Failed), int(row.Canceled), int(row.Skipped)
-		run.Rows, run.Reason = int(row.Rows), row.Reason
+		run.Rows, run.Reason, run.Reopened = int(row.Rows), row.Reason, row.Reopened
 		run.CancelRequested, run.CancelAgain, run.TimedOut = row.CancelRequestedAt != nil, row.CancelAgainAt != nil, row.TimedOutAt != nil
 		subjects = append(subjects, &subject{rev: rev, pipelineID: row.PipelineID, in: flow.Input{Run: run}})
 	}

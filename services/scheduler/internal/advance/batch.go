@@ -3,6 +3,7 @@ package advance
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
@@ -57,6 +58,7 @@ type batch struct {
 	again   db.ReleaseTasksParams
 	waiters db.InsertWaitersParams
 	held    keys
+	skipped db.SkipItemsParams
 	events  db.InsertTaskEventsParams
 	runs    db.WriteOpenRunsParams
 	ends    db.FinishRunsParams
@@ -74,6 +76,14 @@ func (b *batch) add(s *subject) error {
 	}
 	for _, c := range s.decision.Changes {
 		b.change(s, c, released)
+		if slices.Contains(s.decision.SkipItems, c.Ordinal) {
+			p := &b.skipped
+			p.Pipelines = append(p.Pipelines, s.pipelineID)
+			p.RunIds = append(p.RunIds, s.in.Run.ID)
+			p.Firsts = append(p.Firsts, int32(flow.ItemNumber(c.Ordinal, 0)))
+			p.Lasts = append(p.Lasts, int32(flow.Number(c.Ordinal+1)-1))
+			p.Reasons = append(p.Reasons, c.Reason)
+		}
 	}
 	for _, e := range s.decision.Expand {
 		if err := b.expand(s, e, released); err != nil {
@@ -96,7 +106,8 @@ func (b *batch) add(s *subject) error {
 }
 
 // change stores a task's own row. One that is released for the first time gets
-// its ready row with it, unless its pool holds it back.
+// its ready row with it, unless its pool holds it back, or it may have had
+// attempts before the run was opened again.
 func (b *batch) change(s *subject, c flow.Change, released map[int]bool) {
 	number := flow.Number(c.Ordinal)
 	state := c.State
@@ -104,7 +115,7 @@ func (b *batch) change(s *subject, c flow.Change, released map[int]bool) {
 	if c.Fan != nil {
 		fan = *c.Fan
 	}
-	if c.Released && b.ready1(s, number) {
+	if c.Released && !s.in.Run.Reopened && b.ready1(s, number) {
 		state = flow.Ready
 		delete(released, number)
 	}
@@ -224,6 +235,7 @@ func (b *batch) release(s *subject, number int) {
 	p.Ranks = append(p.Ranks, b.rank(s, ordinal))
 	p.Pipelines = append(p.Pipelines, s.pipelineID)
 	p.Revisions = append(p.Revisions, s.rev.ID)
+	p.QueueTimeouts = append(p.QueueTimeouts, s.queueTimeout(ordinal))
 }
 
 // rank is what is added to the present time in milliseconds: a minute less for
@@ -294,6 +306,7 @@ func (b *batch) write(ctx context.Context, q *db.Queries) (Outcome, error) {
 			}
 			return err
 		}},
+		{"skip items", len(b.skipped.RunIds), func() error { return q.SkipItems(ctx, b.skipped) }},
 		{"hold tasks", len(b.held.runs), func() error { return q.HoldTasks(ctx, b.held.runs, b.held.numbers) }},
 		{"release tasks", len(b.again.RunIds), func() error {
 			_, err := q.ReleaseTasks(ctx, b.again)

@@ -79,6 +79,17 @@ func Finish(ctx context.Context, q *db.Queries, runs map[int64]flow.Finish) (Out
 			return Outcome{}, err
 		}
 	}
+	return b.end(ctx, q)
+}
+
+// end writes the ends of runs that are queued. Of those that were opened again the
+// tasks are there: what was to run again ends with them.
+func (b *batch) end(ctx context.Context, q *db.Queries) (Outcome, error) {
+	if len(b.ends.RunIds) > 0 {
+		if err := q.CloseReopened(ctx, b.ends.RunIds); err != nil {
+			return Outcome{}, fmt.Errorf("close runs that were opened again: %w", err)
+		}
+	}
 	return b.write(ctx, q)
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/outputs"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
 
@@ -226,7 +228,7 @@ func loadTasks(ctx context.Context, q *db.Queries, subjects []*subject) error {
 		ordinal, _ := flow.Split(int(row.Number))
 		t := flow.Task{
 			Ordinal: ordinal, State: flow.State(row.State), Reason: row.Reason, Detail: row.Detail,
-			NeedsLeft: int(row.NeedsLeft), Trail: flow.Trail(row.Trail),
+			NeedsLeft: int(row.NeedsLeft), Trail: flow.Trail(row.Trail), Again: indexes(row.Again),
 		}
 		if row.Items != nil {
 			t.Fan = &flow.Fan{
@@ -243,81 +245,36 @@ func loadTasks(ctx context.Context, q *db.Queries, subjects []*subject) error {
 	return nil
 }
 
-// maxCollected is how much of outputs may be collected from one fan-out.
-const maxCollected = 16 << 20
-
-// loadOutputs reads the outputs that decisions ask for: of a fan-out, lists
-// with a place for every item that succeeded.
-func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error {
-	var p db.LoadOutputsParams
-	byRun := make(map[int64]*subject, len(subjects))
-	for _, s := range subjects {
-		byRun[s.in.Run.ID] = s
-		for _, ordinal := range s.missing.Outputs {
-			first, last := flow.Number(ordinal), flow.Number(ordinal)
-			if s.rev.Graph.Fan(ordinal) {
-				first, last = flow.ItemNumber(ordinal, 0), flow.Number(ordinal+1)-1
-			}
-			p.RunIds = append(p.RunIds, s.in.Run.ID)
-			p.Numbers = append(p.Numbers, int32(first))
-			p.Lasts = append(p.Lasts, int32(last))
-			if s.in.Outputs == nil {
-				s.in.Outputs = map[int]map[string]any{}
-			}
-			s.in.Outputs[ordinal] = emptyOutputs(s.rev.Graph, ordinal)
-		}
-	}
-	if len(p.RunIds) == 0 {
+// indexes are those of items.
+func indexes(list []int16) []int {
+	if list == nil {
 		return nil
 	}
-	rows, err := q.LoadOutputs(ctx, p)
-	if err != nil {
-		return fmt.Errorf("read outputs: %w", err)
+	out := make([]int, len(list))
+	for i, index := range list {
+		out[i] = int(index)
 	}
-	size := map[int64]map[int]int{} // bytes collected, by run and ordinal
-	for _, row := range rows {
-		s := byRun[row.RunID]
-		ordinal, index := flow.Split(int(row.Number))
-		if size[row.RunID] == nil {
-			size[row.RunID] = map[int]int{}
-		}
-		if size[row.RunID][ordinal] += len(row.Outputs); size[row.RunID][ordinal] > maxCollected {
-			if s.in.TooLarge == nil {
-				s.in.TooLarge = map[int]bool{}
-			}
-			s.in.TooLarge[ordinal] = true
-			continue
-		}
-		values := map[string]any{}
-		if row.Outputs != nil {
-			v, err := expr.FromJSON(row.Outputs)
-			if err != nil {
-				return fmt.Errorf("read outputs of run %d: %w", row.RunID, err)
-			}
-			values, _ = v.(map[string]any)
-		}
-		if index < 0 {
-			s.in.Outputs[ordinal] = values
-			continue
-		}
-		lists := s.in.Outputs[ordinal]
-		for name, list := range lists {
-			lists[name] = append(list.([]any), values[name])
-		}
-	}
-	return nil
+	return out
 }
 
-// emptyOutputs is what is known before any row is read: of a fan-out, an empty
-// list for each declared output.
-func emptyOutputs(g *flow.Graph, ordinal int) map[string]any {
-	empty := map[string]any{}
-	if g.Fan(ordinal) {
-		for _, o := range g.Task(ordinal).Outputs {
-			empty[o.Name] = []any{}
-		}
+// loadOutputs reads the outputs that decisions ask for.
+func loadOutputs(ctx context.Context, q *db.Queries, subjects []*subject) error {
+	wanted := make([]outputs.Wanted, len(subjects))
+	for i, s := range subjects {
+		wanted[i] = outputs.Wanted{RunID: s.in.Run.ID, Graph: s.rev.Graph, Ordinals: s.missing.Outputs}
 	}
-	return empty
+	found, err := outputs.Load(ctx, q, wanted)
+	if err != nil {
+		return err
+	}
+	for _, s := range subjects {
+		if s.in.Outputs == nil {
+			s.in.Outputs, s.in.TooLarge = map[int]map[string]any{}, map[int]bool{}
+		}
+		maps.Copy(s.in.Outputs, found[s.in.Run.ID].Outputs)
+		maps.Copy(s.in.TooLarge, found[s.in.Run.ID].TooLarge)
+	}
+	return nil
 }
 
 func (s *subject) queueTimeout(ordinal int) int64 {

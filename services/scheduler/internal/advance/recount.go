@@ -12,9 +12,10 @@ import (
 // stateRecount is what a wake says that asks for a run to be counted anew.
 const stateRecount = "recount"
 
-// recountRun counts a run from its rows instead of from what ended: the sweep
-// found that nothing would wake it, so its counters are not to be believed. The
-// ends that came with the same wakes are in the rows already.
+// recountRun counts a run from its rows instead of from what ended: it was opened
+// again and goes on now, or the sweep found that nothing would wake it, so its
+// counters are not to be believed. The ends that came with the same wakes are in
+// the rows already.
 func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 	rows, err := q.RunTasks(ctx, s.in.Run.ID)
 	if err != nil {
@@ -23,7 +24,7 @@ func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 	var stranded []int32
 	all := make([]flow.Row, len(rows))
 	for i, row := range rows {
-		all[i] = flow.Row{Number: int(row.Number), State: flow.State(row.State), Reason: row.Reason, Started: row.Started}
+		all[i] = flow.Row{Number: int(row.Number), State: flow.State(row.State), Reason: row.Reason, Started: row.Started, Expanded: row.Expanded, Again: indexes(row.Again)}
 		if row.Stranded {
 			stranded = append(stranded, row.Number)
 			all[i].State = flow.Waiting

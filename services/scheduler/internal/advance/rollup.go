@@ -24,8 +24,25 @@ func (o *Outcome) Roll(ctx context.Context, q *db.Queries) error {
 	if err := q.CountRuns(ctx, countRuns(o.ended)); err != nil {
 		return fmt.Errorf("count runs: %w", err)
 	}
-	if err := q.NoteLastRuns(ctx, lastRuns(o.ended)); err != nil {
+	// A run that was opened again is not simply the newest: where one ended, the
+	// newest are looked at anew.
+	var again []int64
+	for _, row := range o.ended {
+		if row.Reopened {
+			again = append(again, row.PipelineID)
+		}
+	}
+	first := slices.DeleteFunc(o.ended, func(row db.FinishRunsRow) bool { return slices.Contains(again, row.PipelineID) })
+	if err := q.NoteLastRuns(ctx, lastRuns(first)); err != nil {
 		return fmt.Errorf("note last runs: %w", err)
+	}
+	if len(again) > 0 {
+		if err := q.LockStats(ctx, again); err != nil {
+			return fmt.Errorf("lock what the newest runs came to: %w", err)
+		}
+		if err := q.RestatPipelines(ctx, again); err != nil {
+			return fmt.Errorf("look at the newest runs: %w", err)
+		}
 	}
 	o.ended = nil
 	return nil

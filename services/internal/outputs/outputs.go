@@ -1,0 +1,99 @@
+// Package outputs reads what the tasks of runs have written, for decisions.
+package outputs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+)
+
+// maxCollected is how much of outputs may be collected from one fan-out.
+const maxCollected = 16 << 20
+
+// Wanted are tasks of one run, by ordinal.
+type Wanted struct {
+	RunID    int64
+	Graph    *flow.Graph
+	Ordinals []int
+}
+
+// Found is what they have written, as flow.Input has it: of a fan-out, lists with
+// a place for every item that succeeded.
+type Found struct {
+	Outputs  map[int]map[string]any
+	TooLarge map[int]bool
+}
+
+// Load reads the outputs of tasks of many runs, each run named once.
+func Load(ctx context.Context, q *db.Queries, wanted []Wanted) (map[int64]Found, error) {
+	var p db.LoadOutputsParams
+	found := make(map[int64]Found, len(wanted))
+	for _, w := range wanted {
+		if len(w.Ordinals) == 0 {
+			continue
+		}
+		f := Found{Outputs: map[int]map[string]any{}, TooLarge: map[int]bool{}}
+		for _, ordinal := range w.Ordinals {
+			first, last := flow.Number(ordinal), flow.Number(ordinal)
+			if w.Graph.Fan(ordinal) {
+				first, last = flow.ItemNumber(ordinal, 0), flow.Number(ordinal+1)-1
+			}
+			p.RunIds = append(p.RunIds, w.RunID)
+			p.Numbers = append(p.Numbers, int32(first))
+			p.Lasts = append(p.Lasts, int32(last))
+			f.Outputs[ordinal] = empty(w.Graph, ordinal)
+		}
+		found[w.RunID] = f
+	}
+	if len(p.RunIds) == 0 {
+		return found, nil
+	}
+	rows, err := q.LoadOutputs(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("read outputs: %w", err)
+	}
+	size := map[int64]map[int]int{} // bytes collected, by run and ordinal
+	for _, row := range rows {
+		f := found[row.RunID]
+		ordinal, index := flow.Split(int(row.Number))
+		if size[row.RunID] == nil {
+			size[row.RunID] = map[int]int{}
+		}
+		if size[row.RunID][ordinal] += len(row.Outputs); size[row.RunID][ordinal] > maxCollected {
+			f.TooLarge[ordinal] = true
+			continue
+		}
+		values := map[string]any{}
+		if row.Outputs != nil {
+			v, err := expr.FromJSON(row.Outputs)
+			if err != nil {
+				return nil, fmt.Errorf("read outputs of run %d: %w", row.RunID, err)
+			}
+			values, _ = v.(map[string]any)
+		}
+		if index < 0 {
+			f.Outputs[ordinal] = values
+			continue
+		}
+		lists := f.Outputs[ordinal]
+		for name, list := range lists {
+			lists[name] = append(list.([]any), values[name])
+		}
+	}
+	return found, nil
+}
+
+// empty is what is known before any row is read: of a fan-out, an empty list for
+// each declared output.
+func empty(g *flow.Graph, ordinal int) map[string]any {
+	none := map[string]any{}
+	if g.Fan(ordinal) {
+		for _, o := range g.Task(ordinal).Outputs {
+			none[o.Name] = []any{}
+		}
+	}
+	return none
+}
