@@ -226,8 +226,8 @@ WITH back AS (
 ), counted AS (
     UPDATE open_run AS o
     SET reopened = ($6::int > 0), unfinished = $7, failed = $8, canceled = $9, skipped = $10, rows = $6
-    FROM back AS b
-    WHERE o.run_id = b.id
+    WHERE o.run_id = $5
+      AND (SELECT b.id FROM back AS b) IS NOT NULL
 ), woken AS (
     INSERT INTO wake (kind, subject)
     SELECT 'g', b.group_id

@@ -337,9 +337,9 @@ func (q *Queries) OpenRunsPage(ctx context.Context, arg OpenRunsPageParams) ([]O
 const requestRun = `-- name: RequestRun :exec
 WITH made AS (
     INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end,
-        params, vars, note, requested_by, idempotency_key, group_id, concurrency_group, concurrency_limit, state, created_at)
+        params, vars, note, requested_by, idempotency_key, rerun_of, group_id, concurrency_group, concurrency_limit, state, created_at)
     VALUES ($3, $4, $5, $6, $7, $8, $1::text, $9, $10, $11,
-        $12, $13, $14, $2, $15, $16, $17, $18, 'queued', $19)
+        $12, $13, $14, $2, $15, $16, $17, $18, $19, 'queued', $20)
     RETURNING id, pipeline_id, group_id, revision_id, created_at
 ), opened AS (
     INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, from_tick, counted, created_at)
@@ -371,6 +371,7 @@ type RequestRunParams struct {
 	Vars             json.RawMessage
 	Note             string
 	IdempotencyKey   *string
+	RerunOf          *int64
 	GroupID          int64
 	ConcurrencyGroup string
 	ConcurrencyLimit int32
@@ -395,6 +396,7 @@ func (q *Queries) RequestRun(ctx context.Context, arg RequestRunParams) error {
 		arg.Vars,
 		arg.Note,
 		arg.IdempotencyKey,
+		arg.RerunOf,
 		arg.GroupID,
 		arg.ConcurrencyGroup,
 		arg.ConcurrencyLimit,

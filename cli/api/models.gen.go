@@ -48,6 +48,13 @@ const (
 	LogPieceStreamStdout LogPieceStream = "stdout"
 )
 
+// Defines values for MarkRequestState.
+const (
+	MarkRequestStateFailed    MarkRequestState = "failed"
+	MarkRequestStateSkipped   MarkRequestState = "skipped"
+	MarkRequestStateSucceeded MarkRequestState = "succeeded"
+)
+
 // Defines values for PipelineState.
 const (
 	PipelineStateCanceled  PipelineState = "canceled"
@@ -82,6 +89,13 @@ const (
 	RegisteredPipelineChangeNew       RegisteredPipelineChange = "new"
 	RegisteredPipelineChangeRemoved   RegisteredPipelineChange = "removed"
 	RegisteredPipelineChangeUnchanged RegisteredPipelineChange = "unchanged"
+)
+
+// Defines values for RerunRequestMode.
+const (
+	RerunRequestModeAll    RerunRequestMode = "all"
+	RerunRequestModeFailed RerunRequestMode = "failed"
+	RerunRequestModeFrom   RerunRequestMode = "from"
 )
 
 // Defines values for ResumeRequestCatchup.
@@ -340,6 +354,23 @@ type LogPiece struct {
 // LogPieceStream defines model for LogPiece.Stream.
 type LogPieceStream string
 
+// MarkRequest defines model for MarkRequest.
+type MarkRequest struct {
+	State MarkRequestState `json:"state"`
+
+	// Reason Why; it is shown on the task
+	Reason string `json:"reason"`
+
+	// Index An item of the task
+	Index *int `json:"index,omitempty"`
+
+	// Outputs Outputs of what succeeded, as text; they are checked against the declaration
+	Outputs map[string]string `json:"outputs,omitempty,omitzero"`
+}
+
+// MarkRequestState defines model for MarkRequest.State.
+type MarkRequestState string
+
 // NewToken defines model for NewToken.
 type NewToken struct {
 	Token Token `json:"token"`
@@ -541,6 +572,24 @@ type Registration struct {
 	Problems []Finding `json:"problems"`
 }
 
+// RerunRequest defines model for RerunRequest.
+type RerunRequest struct {
+	// Mode What runs again; required without `latest`
+	Mode RerunRequestMode `json:"mode,omitempty,omitzero"`
+
+	// Task With `from`: the task to begin with
+	Task string `json:"task,omitempty,omitzero"`
+
+	// Latest A new run of the newest revision instead
+	Latest bool `json:"latest,omitempty,omitzero"`
+
+	// Note A word kept with it
+	Note string `json:"note,omitempty,omitzero"`
+}
+
+// RerunRequestMode What runs again; required without `latest`
+type RerunRequestMode string
+
 // ResumeRequest defines model for ResumeRequest.
 type ResumeRequest struct {
 	// Catchup What becomes of ticks that the pause held back; absent: as the schedule says
@@ -609,6 +658,9 @@ type Run struct {
 
 	// NextTasks Cursor for more tasks
 	NextTasks string `json:"next_tasks,omitempty,omitzero"`
+
+	// RerunOf The id of the run whose params it has, of a rerun as a new run
+	RerunOf int64 `json:"rerun_of,omitempty,omitzero"`
 }
 
 // RunPage defines model for RunPage.
@@ -911,6 +963,12 @@ type FollowLogsParams struct {
 	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
 }
 
+// RerunRunParams defines parameters for RerunRun.
+type RerunRunParams struct {
+	// IdempotencyKey The same key with the same content does it once (200 from the second time on); with other content, 409.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // ListTasksParams defines parameters for ListTasks.
 type ListTasksParams struct {
 	// Task Only this task and its items
@@ -937,6 +995,12 @@ type GetLogParams struct {
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// MarkTaskParams defines parameters for MarkTask.
+type MarkTaskParams struct {
+	// IdempotencyKey The same key with the same content does it once (200 again); with other content, 409.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
 	// Cursor `next` of the page before
@@ -958,6 +1022,12 @@ type RegisterJSONRequestBody = RegisterRequest
 
 // CancelRunJSONRequestBody defines body for CancelRun for application/json ContentType.
 type CancelRunJSONRequestBody = CancelRequest
+
+// RerunRunJSONRequestBody defines body for RerunRun for application/json ContentType.
+type RerunRunJSONRequestBody = RerunRequest
+
+// MarkTaskJSONRequestBody defines body for MarkTask for application/json ContentType.
+type MarkTaskJSONRequestBody = MarkRequest
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest

@@ -124,6 +124,26 @@ func (c *Client) Cancel(ctx context.Context, ref RunRef, req api.CancelRequest) 
 	return out, err
 }
 
+// Rerun lets an ended run run again, or makes a new one of the newest revision, and
+// created is true. With a key it is repeated after a lost connection and done once.
+func (c *Client) Rerun(ctx context.Context, ref RunRef, key string, req api.RerunRequest) (run api.Run, created bool, err error) {
+	run, status, err := call[api.Run](ctx, c, key != "", func() (*http.Response, error) {
+		return c.wire.RerunRun(ctx, ref.Namespace, ref.Pipeline, ref.Run, &api.RerunRunParams{IdempotencyKey: key}, req)
+	})
+	run.URL = c.absolute(run.URL)
+	return run, status == http.StatusCreated, err
+}
+
+// Mark says by hand how a task of an ended run ended. With a key it is repeated
+// after a lost connection and done once.
+func (c *Client) Mark(ctx context.Context, ref RunRef, task, key string, req api.MarkRequest) (api.Run, error) {
+	run, _, err := call[api.Run](ctx, c, key != "", func() (*http.Response, error) {
+		return c.wire.MarkTask(ctx, ref.Namespace, ref.Pipeline, ref.Run, task, &api.MarkTaskParams{IdempotencyKey: key}, req)
+	})
+	run.URL = c.absolute(run.URL)
+	return run, err
+}
+
 // A LogRef names the output of one attempt.
 type LogRef struct {
 	RunRef

@@ -55,8 +55,8 @@ WITH back AS (
 ), counted AS (
     UPDATE open_run AS o
     SET reopened = (@rows::int > 0), unfinished = @unfinished, failed = @failed, canceled = @canceled, skipped = @skipped, rows = @rows
-    FROM back AS b
-    WHERE o.run_id = b.id
+    WHERE o.run_id = @run_id
+      AND (SELECT b.id FROM back AS b) IS NOT NULL
 ), woken AS (
     INSERT INTO wake (kind, subject)
     SELECT 'g', b.group_id

@@ -2,9 +2,9 @@
 -- name: RequestRun :exec
 WITH made AS (
     INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end,
-        params, vars, note, requested_by, idempotency_key, group_id, concurrency_group, concurrency_limit, state, created_at)
+        params, vars, note, requested_by, idempotency_key, rerun_of, group_id, concurrency_group, concurrency_limit, state, created_at)
     VALUES (@id, @pipeline_id, @revision_id, @number, @namespace, @pipeline, @trigger::text, @scheduled_at, @interval_start, @interval_end,
-        @params, @vars, @note, @requested_by, sqlc.narg('idempotency_key'), @group_id, @concurrency_group, @concurrency_limit, 'queued', @created_at)
+        @params, @vars, @note, @requested_by, sqlc.narg('idempotency_key'), sqlc.narg('rerun_of'), @group_id, @concurrency_group, @concurrency_limit, 'queued', @created_at)
     RETURNING id, pipeline_id, group_id, revision_id, created_at
 ), opened AS (
     INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, from_tick, counted, created_at)

@@ -40,6 +40,8 @@ var who = map[string]string{
 	"GET /api/v1/runs/:ns/:name/:run":                     "viewer",
 	"GET /api/v1/runs/:ns/:name/:run/tasks":               "viewer",
 	"POST /api/v1/runs/:ns/:name/:run/cancel":             "operator",
+	"POST /api/v1/runs/:ns/:name/:run/rerun":              "operator",
+	"POST /api/v1/runs/:ns/:name/:run/tasks/:task/mark":   "operator",
 	"GET /api/v1/runs/:ns/:name/:run/events":              "viewer",
 	"GET /api/v1/runs/:ns/:name/:run/logs":                "viewer",
 	"GET /api/v1/runs/:ns/:name/:run/tasks/:task/log":     "viewer",

@@ -77,6 +77,22 @@ func TestTheServiceNeedsItsOwnRightsOnly(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	s.register("other", "rows.yaml", rows)
+	ref, _ = s.ended(ctx, "succeeded", "failed")
+	if _, err := c.Mark(ctx, ref, "load", "", api.MarkRequest{State: "succeeded", Reason: "x"}); err != nil {
+		t.Errorf("mark: %v", err)
+	}
+	if _, _, err := c.Rerun(ctx, ref, "", api.RerunRequest{Mode: "all"}); err != nil {
+		t.Errorf("rerun: %v", err)
+	}
+	ref, _ = s.ended(ctx, "failed", "skipped")
+	if _, err := c.Mark(ctx, ref, "extract", "", api.MarkRequest{State: "succeeded", Reason: "x"}); err != nil {
+		t.Errorf("mark that reopens: %v", err)
+	}
+	ref, _ = s.ended(ctx, "failed", "skipped")
+	if _, _, err := c.Rerun(ctx, ref, "", api.RerunRequest{Latest: true}); err != nil {
+		t.Errorf("rerun as a new run: %v", err)
+	}
 }
 
 func TestNobodyIsCheckedOnLoopbackAlone(t *testing.T) {

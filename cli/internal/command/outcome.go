@@ -19,9 +19,10 @@ type outcome struct {
 	tail func(t api.Task) []string
 	// shown says that the output has been shown already.
 	shown bool
-	// again is the command that runs it once more.
+	// local says that there is no server to ask for more; again is then the command
+	// that runs it once more.
+	local bool
 	again string
-	local bool // there is no server to ask for more
 }
 
 const (
@@ -157,7 +158,10 @@ func (o *outcome) commands(b *strings.Builder, culprit api.Task) {
 		}
 		hints = append(hints, hint{"synctl show " + shellWord(o.name), "every task, with its attempts"})
 	}
-	if o.again != "" {
+	if !o.local && o.run.State == api.RunStateFailed {
+		hints = append(hints, hint{"synctl rerun " + shellWord(o.name) + " --failed -w", "try again from " + culprit.Name})
+	}
+	if o.again != "" && o.local {
 		hints = append(hints, hint{o.again, "run it again"})
 	}
 	width := 0

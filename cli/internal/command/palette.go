@@ -21,6 +21,7 @@ var (
 	lookRemote    = look{blue, "☁", "rem"}
 	lookStopping  = look{slate, "■", "stop"}
 	lookSucceeded = look{green, "✓", "ok"}
+	lookMarked    = look{green, "✓", "ok*"}
 	lookFailed    = look{red, "✕", "FAIL"}
 	lookTimedOut  = look{red, "⏱", "TIME"}
 	lookLost      = look{red, "!", "LOST"}
@@ -91,6 +92,9 @@ func lookOfTask(t api.Task) look {
 			return lookRunning
 		}
 	case api.TaskStateSucceeded:
+		if t.Reason == "marked" {
+			return lookMarked
+		}
 		return lookSucceeded
 	case api.TaskStateFailed:
 		return lookOfFailure(t.Reason)
@@ -124,6 +128,8 @@ func lastAttempt(t api.Task) api.Attempt {
 // taskWords is a task's state as a person would say it.
 func taskWords(t api.Task) string {
 	switch {
+	case t.Reason == "marked" && t.Detail != "":
+		return cleanLine(t.Detail)
 	case t.State == api.TaskStateFailed && t.Reason == "exit" && lastAttempt(t).ExitCode != nil:
 		return failureWords(t.Reason, lastAttempt(t))
 	case t.Detail != "" && t.State != api.TaskStateSucceeded && t.State != api.TaskStateRunning:

@@ -126,15 +126,11 @@ func (c *call) start(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	again := "synctl run " + shellWord(o.Of)
-	for _, p := range o.Params {
-		again += " -p " + shellWord(p)
-	}
 	run, err = c.follow(ctx, server, at, name, o.Follow)
 	if err != nil {
 		return err
 	}
-	end := &outcome{c: c, run: run, name: name, tail: tailOf(ctx, server, at), shown: o.Follow == followLogs, again: again + " -w"}
+	end := &outcome{c: c, run: run, name: name, tail: tailOf(ctx, server, at), shown: o.Follow == followLogs}
 	return end.tell()
 }
 
@@ -272,7 +268,6 @@ func (c *call) watch(ctx context.Context, o watchOptions) error {
 	if run, err = c.follow(ctx, server, at, name, o.Follow); err != nil {
 		return err
 	}
-	_, pipeline := splitPipeline(run.Pipeline)
-	end := &outcome{c: c, run: run, name: name, tail: tailOf(ctx, server, at), shown: o.Follow == followLogs, again: "synctl run " + c.name(at.Namespace, pipeline) + " -w"}
+	end := &outcome{c: c, run: run, name: name, tail: tailOf(ctx, server, at), shown: o.Follow == followLogs}
 	return end.tell()
 }

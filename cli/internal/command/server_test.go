@@ -84,6 +84,8 @@ func newContract(t testing.TB) *contract {
 		return explainedTask(r.PathValue("task")), nil
 	})
 	answer("POST /api/v1/runs/{ns}/{name}/{run}/cancel", s.cancel)
+	answer("POST /api/v1/runs/{ns}/{name}/{run}/rerun", s.rerun)
+	answer("POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark", s.mark)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/events", s.events)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/logs", s.logs)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log", s.log)
@@ -361,6 +363,37 @@ func (s *contract) cancel(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return runOf("default", "slow", r.PathValue("run"))
 	}
 	return nil, api.Errorf(api.Conflict, "%s#%s has ended: succeeded", r.PathValue("name"), r.PathValue("run"))
+}
+
+// rerun opens a run again, or makes the next one.
+func (s *contract) rerun(w http.ResponseWriter, r *http.Request) (any, error) {
+	var req api.RerunRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, err
+	}
+	number := r.PathValue("run")
+	run, err := runOf("default", r.PathValue("name"), number)
+	switch {
+	case err != nil:
+		return nil, err
+	case run.EndedAt == nil:
+		return nil, api.Errorf(api.Conflict, "run slow#%s has not ended", number).WithHint("wait for it (synctl watch slow#%s), or cancel it (synctl cancel slow#%s)", number, number)
+	case req.Latest:
+		run, _ = runOf("default", r.PathValue("name"), "1842")
+		w.WriteHeader(http.StatusCreated)
+	}
+	run.State, run.Tasks, run.StartedAt, run.EndedAt, run.Reason = api.RunStateQueued, []api.Task{}, nil, nil, ""
+	return run, nil
+}
+
+// mark mends a run, or lets it go on where load is marked succeeded.
+func (s *contract) mark(_ http.ResponseWriter, r *http.Request) (any, error) {
+	run, err := runOf("default", r.PathValue("name"), r.PathValue("run"))
+	if r.PathValue("task") == "load" {
+		run.State, run.EndedAt = api.RunStateQueued, nil
+	}
+	run.Tasks = []api.Task{}
+	return run, err
 }
 
 func send(w http.ResponseWriter, kind string, data any) {

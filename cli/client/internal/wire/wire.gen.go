@@ -255,6 +255,40 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/logs (the `FollowLogs` operationId).
 	FollowLogs(ctx context.Context, ns PathNs, name PathName, run PathRun, params *FollowLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RerunRunWithBody Run again what an ended run has done
+	//
+	// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+	// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+	// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+	// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+	// items and the outputs of what does not run again, and waits for its group like any other.
+	//
+	// With `latest`, a new run of the newest revision is made with the params of this one.
+	//
+	// A run that has not ended: 409. One that is no longer kept: 410.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+	RerunRunWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RerunRun Run again what an ended run has done
+	//
+	// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+	// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+	// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+	// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+	// items and the outputs of what does not run again, and waits for its group like any other.
+	//
+	// With `latest`, a new run of the newest revision is made with the params of this one.
+	//
+	// A run that has not ended: 409. One that is no longer kept: 410.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+	RerunRun(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, body RerunRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListTasks The tasks of a run, each followed by its items
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
@@ -273,6 +307,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log (the `GetLog` operationId).
 	GetLog(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *GetLogParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MarkTaskWithBody Say by hand how a task of an ended run ended
+	//
+	// What was skipped because of how the task had ended runs now, with what depends on it and with
+	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+	// A run that has not ended: 409.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+	MarkTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MarkTask Say by hand how a task of an ended run ended
+	//
+	// What was skipped because of how the task had ended runs now, with what depends on it and with
+	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+	// A run that has not ended: 409.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+	MarkTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTokens Tokens, without their secrets
 	//
@@ -728,6 +786,60 @@ func (c *Client) FollowLogs(ctx context.Context, ns PathNs, name PathName, run P
 	return c.Client.Do(req)
 }
 
+// RerunRunWithBody Run again what an ended run has done
+//
+// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+// items and the outputs of what does not run again, and waits for its group like any other.
+//
+// With `latest`, a new run of the newest revision is made with the params of this one.
+//
+// A run that has not ended: 409. One that is no longer kept: 410.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+func (c *Client) RerunRunWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRerunRunRequestWithBody(c.Server, ns, name, run, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RerunRun Run again what an ended run has done
+//
+// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+// items and the outputs of what does not run again, and waits for its group like any other.
+//
+// With `latest`, a new run of the newest revision is made with the params of this one.
+//
+// A run that has not ended: 409. One that is no longer kept: 410.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+func (c *Client) RerunRun(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, body RerunRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRerunRunRequest(c.Server, ns, name, run, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListTasks The tasks of a run, each followed by its items
 //
 // Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
@@ -767,6 +879,50 @@ func (c *Client) ExplainTask(ctx context.Context, ns PathNs, name PathName, run 
 // Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log (the `GetLog` operationId).
 func (c *Client) GetLog(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *GetLogParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetLogRequest(c.Server, ns, name, run, task, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MarkTaskWithBody Say by hand how a task of an ended run ended
+//
+// What was skipped because of how the task had ended runs now, with what depends on it and with
+// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+// A run that has not ended: 409.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+func (c *Client) MarkTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMarkTaskRequestWithBody(c.Server, ns, name, run, task, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MarkTask Say by hand how a task of an ended run ended
+//
+// What was skipped because of how the task had ended runs now, with what depends on it and with
+// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+// A run that has not ended: 409.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+func (c *Client) MarkTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMarkTaskRequest(c.Server, ns, name, run, task, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2070,6 +2226,80 @@ func NewFollowLogsRequest(server string, ns PathNs, name PathName, run PathRun, 
 	return req, nil
 }
 
+// NewRerunRunRequest calls the generic RerunRun builder with application/json body
+func NewRerunRunRequest(server string, ns PathNs, name PathName, run PathRun, params *RerunRunParams, body RerunRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRerunRunRequestWithBody(server, ns, name, run, params, "application/json", bodyReader)
+}
+
+// NewRerunRunRequestWithBody constructs an http.Request for the RerunRun method, with any body, and a specified content type
+func NewRerunRunRequestWithBody(server string, ns PathNs, name PathName, run PathRun, params *RerunRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/rerun", pathParam0, pathParam1, pathParam2)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewListTasksRequest constructs an http.Request for the ListTasks method
 func NewListTasksRequest(server string, ns PathNs, name PathName, run PathRun, params *ListTasksParams) (*http.Request, error) {
 	var err error
@@ -2325,6 +2555,87 @@ func NewGetLogRequest(server string, ns PathNs, name PathName, run PathRun, task
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewMarkTaskRequest calls the generic MarkTask builder with application/json body
+func NewMarkTaskRequest(server string, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMarkTaskRequestWithBody(server, ns, name, run, task, params, "application/json", bodyReader)
+}
+
+// NewMarkTaskRequestWithBody constructs an http.Request for the MarkTask method, with any body, and a specified content type
+func NewMarkTaskRequestWithBody(server string, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam3 string
+
+	pathParam3, err = runtime.StyleParamWithOptions("simple", false, "task", task, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/tasks/%s/mark", pathParam0, pathParam1, pathParam2, pathParam3)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
 	}
 
 	return req, nil
@@ -2833,6 +3144,40 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/logs (the `FollowLogs` operationId).
 	FollowLogsWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *FollowLogsParams, reqEditors ...RequestEditorFn) (*FollowLogsResponse, error)
 
+	// RerunRunWithBodyWithResponse Run again what an ended run has done
+	//
+	// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+	// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+	// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+	// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+	// items and the outputs of what does not run again, and waits for its group like any other.
+	//
+	// With `latest`, a new run of the newest revision is made with the params of this one.
+	//
+	// A run that has not ended: 409. One that is no longer kept: 410.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+	RerunRunWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RerunRunResponse, error)
+
+	// RerunRunWithResponse Run again what an ended run has done
+	//
+	// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+	// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+	// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+	// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+	// items and the outputs of what does not run again, and waits for its group like any other.
+	//
+	// With `latest`, a new run of the newest revision is made with the params of this one.
+	//
+	// A run that has not ended: 409. One that is no longer kept: 410.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+	RerunRunWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, body RerunRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RerunRunResponse, error)
+
 	// ListTasksWithResponse The tasks of a run, each followed by its items
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2857,6 +3202,30 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log (the `GetLog` operationId).
 	GetLogWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *GetLogParams, reqEditors ...RequestEditorFn) (*GetLogResponse, error)
+
+	// MarkTaskWithBodyWithResponse Say by hand how a task of an ended run ended
+	//
+	// What was skipped because of how the task had ended runs now, with what depends on it and with
+	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+	// A run that has not ended: 409.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+	MarkTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MarkTaskResponse, error)
+
+	// MarkTaskWithResponse Say by hand how a task of an ended run ended
+	//
+	// What was skipped because of how the task had ended runs now, with what depends on it and with
+	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+	// A run that has not ended: 409.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+	MarkTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*MarkTaskResponse, error)
 
 	// ListTokensWithResponse Tokens, without their secrets
 	//
@@ -3827,6 +4196,61 @@ func (r FollowLogsResponse) ContentType() string {
 	return ""
 }
 
+type RerunRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Run
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RerunRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RerunRunResponse) GetJSON201() *Run {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RerunRunResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RerunRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RerunRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RerunRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RerunRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTasksResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3968,6 +4392,54 @@ func (r GetLogResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetLogResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MarkTaskResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MarkTaskResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r MarkTaskResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r MarkTaskResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MarkTaskResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MarkTaskResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MarkTaskResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4652,6 +5124,52 @@ func (c *ClientWithResponses) FollowLogsWithResponse(ctx context.Context, ns Pat
 	return ParseFollowLogsResponse(rsp)
 }
 
+// RerunRunWithBodyWithResponse Run again what an ended run has done
+//
+// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+// items and the outputs of what does not run again, and waits for its group like any other.
+//
+// With `latest`, a new run of the newest revision is made with the params of this one.
+//
+// A run that has not ended: 409. One that is no longer kept: 410.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+func (c *ClientWithResponses) RerunRunWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RerunRunResponse, error) {
+	rsp, err := c.RerunRunWithBody(ctx, ns, name, run, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRerunRunResponse(rsp)
+}
+
+// RerunRunWithResponse Run again what an ended run has done
+//
+// `failed`: tasks that failed, were canceled, or were skipped because of what came before them, and
+// everything that depends on one of them; of a fan-out only its items that did not go well, unless
+// something before it runs again. `from`: `task` and everything that depends on it. `all`: everything.
+// Tasks under `finally` run again in any case. The run keeps its number, revision, params, lists of
+// items and the outputs of what does not run again, and waits for its group like any other.
+//
+// With `latest`, a new run of the newest revision is made with the params of this one.
+//
+// A run that has not ended: 409. One that is no longer kept: 410.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/rerun (the `RerunRun` operationId).
+func (c *ClientWithResponses) RerunRunWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *RerunRunParams, body RerunRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RerunRunResponse, error) {
+	rsp, err := c.RerunRun(ctx, ns, name, run, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRerunRunResponse(rsp)
+}
+
 // ListTasksWithResponse The tasks of a run, each followed by its items
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4693,6 +5211,42 @@ func (c *ClientWithResponses) GetLogWithResponse(ctx context.Context, ns PathNs,
 		return nil, err
 	}
 	return ParseGetLogResponse(rsp)
+}
+
+// MarkTaskWithBodyWithResponse Say by hand how a task of an ended run ended
+//
+// What was skipped because of how the task had ended runs now, with what depends on it and with
+// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+// A run that has not ended: 409.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+func (c *ClientWithResponses) MarkTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MarkTaskResponse, error) {
+	rsp, err := c.MarkTaskWithBody(ctx, ns, name, run, task, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMarkTaskResponse(rsp)
+}
+
+// MarkTaskWithResponse Say by hand how a task of an ended run ended
+//
+// What was skipped because of how the task had ended runs now, with what depends on it and with
+// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
+// only the result of the run changes, and its end stays where it was. What has run stays as it is.
+// A run that has not ended: 409.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
+func (c *ClientWithResponses) MarkTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*MarkTaskResponse, error) {
+	rsp, err := c.MarkTask(ctx, ns, name, run, task, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMarkTaskResponse(rsp)
 }
 
 // ListTokensWithResponse Tokens, without their secrets
@@ -5432,6 +5986,46 @@ func ParseFollowLogsResponse(rsp *http.Response) (*FollowLogsResponse, error) {
 	return response, nil
 }
 
+// ParseRerunRunResponse parses an HTTP response from a RerunRunWithResponse call
+func ParseRerunRunResponse(rsp *http.Response) (*RerunRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RerunRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTasksResponse parses an HTTP response from a ListTasksWithResponse call
 func ParseListTasksResponse(rsp *http.Response) (*ListTasksResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5553,6 +6147,39 @@ func ParseGetLogResponse(rsp *http.Response) (*GetLogResponse, error) {
 			headers.LogSize = value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseMarkTaskResponse parses an HTTP response from a MarkTaskWithResponse call
+func ParseMarkTaskResponse(rsp *http.Response) (*MarkTaskResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MarkTaskResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
@@ -23,6 +22,11 @@ const manual = "manual"
 // CreateRun makes a run by hand. With a key, the same request makes it once:
 // repeated, it answers with the run made before, and created is false.
 func (a *App) CreateRun(ctx context.Context, by Actor, ref PipelineRef, key string, req api.RunRequest) (run api.Run, created bool, err error) {
+	return a.create(ctx, by, ref, key, req, origin{trigger: manual})
+}
+
+// create is CreateRun for requests of any origin.
+func (a *App) create(ctx context.Context, by Actor, ref PipelineRef, key string, req api.RunRequest, from origin) (run api.Run, created bool, err error) {
 	if err := by.need(api.RoleViewer, ""); err != nil {
 		return run, false, err
 	}
@@ -31,10 +35,10 @@ func (a *App) CreateRun(ctx context.Context, by Actor, ref PipelineRef, key stri
 	} else {
 		req.Note = n
 	}
-	if key != "" && (utf8.RuneCountInString(key) > 255 || printable(key, 255) != key) {
-		return run, false, api.Errorf(api.Unprocessable, "Idempotency-Key is 1 to 255 printable characters")
+	if err := checkKey(key); err != nil {
+		return run, false, err
 	}
-	content, err := requestHash(req)
+	content, err := requestHash(req, from)
 	if err != nil {
 		return run, false, err
 	}
@@ -65,7 +69,7 @@ func (a *App) CreateRun(ctx context.Context, by Actor, ref PipelineRef, key stri
 			}
 		}
 		created = true
-		return a.request(ctx, q, by, p, req, key, id)
+		return a.request(ctx, q, by, p, req, from, key, id)
 	}
 	for try := 0; ; try++ {
 		if err = db.InTx(ctx, a.pool, decide); !errors.Is(err, errMoved) || try == 10 {
@@ -99,7 +103,7 @@ func kept(ctx context.Context, q *db.Queries, pipeline int64, key string, conten
 		return 0, fmt.Errorf("look up a key: %w", err)
 	}
 	if !bytes.Equal(k.ContentHash, content) || k.RunID == nil {
-		return 0, api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
+		return 0, errKeyUsed(key)
 	}
 	return *k.RunID, nil
 }
@@ -107,7 +111,7 @@ func kept(ctx context.Context, q *db.Queries, pipeline int64, key string, conten
 func keyScope(pipeline int64) string { return fmt.Sprintf("pipeline:%d", pipeline) }
 
 // requestHash is the same for the same request, in whatever order its params are.
-func requestHash(req api.RunRequest) ([]byte, error) {
+func requestHash(req api.RunRequest, from origin) ([]byte, error) {
 	values := map[string]any{}
 	for name, raw := range req.Params {
 		v, err := expr.FromJSON(raw)
@@ -125,7 +129,8 @@ func requestHash(req api.RunRequest) ([]byte, error) {
 		Texts  map[string]string
 		At     time.Time
 		Note   string
-	}{params, req.Texts, req.At.UTC(), req.Note})
+		Of     *int64 `json:",omitempty"`
+	}{params, req.Texts, req.At.UTC(), req.Note, from.rerunOf})
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +138,26 @@ func requestHash(req api.RunRequest) ([]byte, error) {
 	return sum[:], nil
 }
 
+// An origin is where a request comes from.
+type origin struct {
+	trigger  string
+	interval *api.Interval // nil: worked out
+	rerunOf  *int64        // the run whose params it has
+}
+
+func (o origin) apply(f *flow.Request) {
+	f.Trigger = o.trigger
+	if o.interval != nil {
+		f.IntervalStart, f.IntervalEnd = o.interval.Start, o.interval.End
+	}
+}
+
 // errMoved asks for another try: what the run was worked out with has changed.
 var errMoved = errors.New("the number of the run changed its group")
 
 // request makes the run: it joins its group, under the group's lock, unless the
 // group's queue is full.
-func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, req api.RunRequest, key string, id int64) error {
+func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, req api.RunRequest, from origin, key string, id int64) error {
 	ref := PipelineRef{p.Namespace, p.Name}
 	if p.RemovedAt != nil {
 		return errRemoved(ref)
@@ -150,7 +169,7 @@ func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPip
 	if req.ExpectRevision != 0 && req.ExpectRevision != def.Number {
 		return api.Errorf(api.Conflict, "%s is now revision %d, the request was made for %d", ref, def.Number, req.ExpectRevision).WithHint("look at the new one and ask again")
 	}
-	if !def.Graph.Pipeline().Manual {
+	if from.trigger == manual && !def.Graph.Pipeline().Manual {
 		return api.Errorf(api.Guarded, "%s may not be run by hand: it says manual: false", ref).WithHint("change the file and register it")
 	}
 	given, wrong := paramValues(def.Graph.Pipeline(), req)
@@ -159,6 +178,7 @@ func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPip
 		return err
 	}
 	f.ID = id
+	from.apply(&f)
 	// Expressions may read the number, and the group is locked before the number is
 	// drawn: so it is worked out with the number it will most likely have.
 	last, err := q.LastNumber(ctx, p.ID)
@@ -188,7 +208,7 @@ func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPip
 			return errMoved
 		}
 	}
-	return a.insertRun(ctx, q, by, p, def, req, key, f, made, group)
+	return a.insertRun(ctx, q, by, p, def, req, from, key, f, made, group)
 }
 
 func (a *App) numbered(f *flow.Request, p db.FindPipelineRow, number int64) {
@@ -247,9 +267,15 @@ func (a *App) joinGroup(ctx context.Context, q *db.Queries, p db.FindPipelineRow
 	if err := q.LockGroups(ctx, []int64{group}); err != nil {
 		return 0, fmt.Errorf("lock a group: %w", err)
 	}
+	return group, room(ctx, q, group, p, made)
+}
+
+// room refuses a run that the queue of its group, which the caller has locked, has
+// no room for.
+func room(ctx context.Context, q *db.Queries, group int64, p db.FindPipelineRow, made flow.Created) error {
 	counts, err := q.GroupCounts(ctx, []int64{group})
 	if err != nil {
-		return 0, fmt.Errorf("count a group: %w", err)
+		return fmt.Errorf("count a group: %w", err)
 	}
 	var running, queued, counted int
 	if len(counts) > 0 {
@@ -261,10 +287,10 @@ func (a *App) joinGroup(ctx context.Context, q *db.Queries, p db.FindPipelineRow
 	running, queued, counted = running+starting, queued-starting, max(0, counted-starting)
 	v := flow.AdmitTick(running, queued, counted, flow.QueuedRun{Limit: made.Limit, MaxQueued: made.MaxQueued, OnConflict: made.OnConflict, Counted: true})
 	if v.Reason == flow.ReasonQueueFull {
-		return 0, api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(running, "run"), counted).
+		return api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(running, "run"), counted).
 			WithHint("wait for one to end, or cancel one")
 	}
-	return group, nil
+	return nil
 }
 
 func groupName(p db.FindPipelineRow, made flow.Created) string {
@@ -274,7 +300,7 @@ func groupName(p db.FindPipelineRow, made flow.Created) string {
 	return fmt.Sprintf("group %q of %s", made.Group, p.Namespace)
 }
 
-func (a *App) insertRun(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, key string, f flow.Request, made flow.Created, group int64) error {
+func (a *App) insertRun(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, from origin, key string, f flow.Request, made flow.Created, group int64) error {
 	params, err := expr.ToJSON(made.Params)
 	if err != nil {
 		return fmt.Errorf("write params: %w", err)
@@ -284,9 +310,9 @@ func (a *App) insertRun(ctx context.Context, q *db.Queries, by Actor, p db.FindP
 		return fmt.Errorf("write vars: %w", err)
 	}
 	arg := db.RequestRunParams{
-		ID: f.ID, PipelineID: p.ID, RevisionID: def.ID, Number: f.Number, Namespace: p.Namespace, Pipeline: p.Name, Trigger: manual,
+		ID: f.ID, PipelineID: p.ID, RevisionID: def.ID, Number: f.Number, Namespace: p.Namespace, Pipeline: p.Name, Trigger: f.Trigger,
 		ScheduledAt: f.ScheduledAt, IntervalStart: f.IntervalStart, IntervalEnd: f.IntervalEnd, Params: params, Vars: vars, Note: req.Note,
-		RequestedBy: by.Name, GroupID: group, ConcurrencyGroup: made.Group, ConcurrencyLimit: int32(made.Limit), CreatedAt: f.CreatedAt,
+		RequestedBy: by.Name, GroupID: group, ConcurrencyGroup: made.Group, ConcurrencyLimit: int32(made.Limit), CreatedAt: f.CreatedAt, RerunOf: from.rerunOf,
 	}
 	if key != "" {
 		arg.IdempotencyKey = &key

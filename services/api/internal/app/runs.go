@@ -26,7 +26,7 @@ func (a *App) runHead(row runRow) api.Run {
 		State: api.RunState(r.State), Reason: r.Reason, Params: values(r.Params), Outputs: values(r.Outputs), Note: r.Note, RequestedBy: r.RequestedBy,
 		ConcurrencyGroup: r.ConcurrencyGroup, ScheduledAt: r.ScheduledAt.UTC(), CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), EndedAt: utc(r.EndedAt),
 		CancelRequestedAt: orZero(r.CancelRequestedAt), CanceledBy: text(r.CanceledBy), CancelReason: text(r.CancelReason),
-		Interval: api.Interval{Start: r.IntervalStart.UTC(), End: r.IntervalEnd.UTC()}, URL: a.runURL(r.Namespace, r.Pipeline, r.Number), Tasks: []api.Task{},
+		Interval: api.Interval{Start: r.IntervalStart.UTC(), End: r.IntervalEnd.UTC()}, URL: a.runURL(r.Namespace, r.Pipeline, r.Number), Tasks: []api.Task{}, RerunOf: deref(r.RerunOf),
 	}
 }
 

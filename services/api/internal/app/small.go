@@ -120,6 +120,15 @@ func orEmpty[T any](s []T) []T {
 	return s
 }
 
+// deref is the zero value for nothing.
+func deref[T any](p *T) T {
+	if p == nil {
+		var none T
+		return none
+	}
+	return *p
+}
+
 func orZero(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -111,6 +111,19 @@ func (s *server) CancelRun(ctx context.Context, r CancelRunRequestObject) (Cance
 	return CancelRun200JSONResponse(out), err
 }
 
+func (s *server) RerunRun(ctx context.Context, r RerunRunRequestObject) (RerunRunResponseObject, error) {
+	out, created, err := s.app.Rerun(ctx, access.Actor(ctx), app.RunRef{Namespace: r.Ns, Pipeline: r.Name, Run: r.Run}, r.Params.IdempotencyKey, *r.Body)
+	if created {
+		return RerunRun201JSONResponse(out), err
+	}
+	return RerunRun200JSONResponse(out), err
+}
+
+func (s *server) MarkTask(ctx context.Context, r MarkTaskRequestObject) (MarkTaskResponseObject, error) {
+	out, err := s.app.Mark(ctx, access.Actor(ctx), app.RunRef{Namespace: r.Ns, Pipeline: r.Name, Run: r.Run}, r.Task, r.Params.IdempotencyKey, *r.Body)
+	return MarkTask200JSONResponse(out), err
+}
+
 func (s *server) GetLog(ctx context.Context, r GetLogRequestObject) (GetLogResponseObject, error) {
 	ref := app.LogRef{RunRef: app.RunRef{Namespace: r.Ns, Pipeline: r.Name, Run: r.Run}, Task: r.Task, Index: r.Params.Index, Attempt: r.Params.Attempt}
 	part, err := s.app.Log(ctx, access.Actor(ctx), ref, r.Params.From, r.Params.Limit)

@@ -20,6 +20,9 @@ const registerBody = 24 << 20
 // runBody holds the params of a run, 256 KiB at most.
 const runBody = 512 << 10
 
+// markBody holds outputs, 64 KiB at most, with their line ends escaped.
+const markBody = 128 << 10
+
 // rules is the access table: a rule for each route of the contract.
 var rules = map[string]access.Route{
 	"POST /api/v1/register":                               {Rule: access.Author, Body: registerBody},
@@ -40,6 +43,8 @@ var rules = map[string]access.Route{
 	"GET /api/v1/runs/:ns/:name/:run":                     {Rule: access.Viewer},
 	"GET /api/v1/runs/:ns/:name/:run/tasks":               {Rule: access.Viewer, Query: names(api.ListTasksParams{})},
 	"POST /api/v1/runs/:ns/:name/:run/cancel":             {Rule: access.Operator},
+	"POST /api/v1/runs/:ns/:name/:run/rerun":              {Rule: access.Operator},
+	"POST /api/v1/runs/:ns/:name/:run/tasks/:task/mark":   {Rule: access.Operator, Body: markBody},
 	"GET /api/v1/runs/:ns/:name/:run/events":              {Rule: access.Viewer, Stream: true},
 	"GET /api/v1/runs/:ns/:name/:run/logs":                {Rule: access.Viewer, Query: names(api.FollowLogsParams{}), Stream: true},
 	"GET /api/v1/runs/:ns/:name/:run/tasks/:task/log":     {Rule: access.Viewer, Query: names(api.GetLogParams{})},

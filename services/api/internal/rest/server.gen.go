@@ -77,6 +77,9 @@ type ServerInterface interface {
 	// FollowLogs The output of a run's attempts
 	// (GET /api/v1/runs/{ns}/{name}/{run}/logs)
 	FollowLogs(ctx echo.Context, ns PathNs, name PathName, run PathRun, params FollowLogsParams) error
+	// RerunRun Run again what an ended run has done
+	// (POST /api/v1/runs/{ns}/{name}/{run}/rerun)
+	RerunRun(ctx echo.Context, ns PathNs, name PathName, run PathRun, params RerunRunParams) error
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx echo.Context, ns PathNs, name PathName, run PathRun, params ListTasksParams) error
@@ -86,6 +89,9 @@ type ServerInterface interface {
 	// GetLog The output of one attempt, as the bytes it wrote
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log)
 	GetLog(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params GetLogParams) error
+	// MarkTask Say by hand how a task of an ended run ended
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark)
+	MarkTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params MarkTaskParams) error
 	// ListTokens Tokens, without their secrets
 	// (GET /api/v1/tokens)
 	ListTokens(ctx echo.Context, params ListTokensParams) error
@@ -774,6 +780,58 @@ func (w *ServerInterfaceWrapper) FollowLogs(ctx echo.Context) error {
 	return err
 }
 
+// RerunRun converts echo context to params.
+func (w *ServerInterfaceWrapper) RerunRun(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RerunRunParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RerunRun(ctx, ns, name, run, params)
+	return err
+}
+
 // ListTasks converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTasks(ctx echo.Context) error {
 	var err error
@@ -946,6 +1004,66 @@ func (w *ServerInterfaceWrapper) GetLog(ctx echo.Context) error {
 	return err
 }
 
+// MarkTask converts echo context to params.
+func (w *ServerInterfaceWrapper) MarkTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params MarkTaskParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.MarkTask(ctx, ns, name, run, task, params)
+	return err
+}
+
 // ListTokens converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTokens(ctx echo.Context) error {
 	var err error
@@ -1105,6 +1223,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks", wrapper.ListTasks, options.OperationMiddlewares["listTasks"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/explain", wrapper.ExplainRun, options.OperationMiddlewares["explainRun"]...)
 	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/cancel", wrapper.CancelRun, options.OperationMiddlewares["cancelRun"]...)
+	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/rerun", wrapper.RerunRun, options.OperationMiddlewares["rerunRun"]...)
+	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/mark", wrapper.MarkTask, options.OperationMiddlewares["markTask"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/events", wrapper.WatchRun, options.OperationMiddlewares["watchRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/logs", wrapper.FollowLogs, options.OperationMiddlewares["followLogs"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/log", wrapper.GetLog, options.OperationMiddlewares["getLog"]...)
@@ -1964,6 +2084,63 @@ func (response FollowLogsdefaultApplicationProblemPlusJSONResponse) VisitFollowL
 	return err
 }
 
+type RerunRunRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Run    PathRun  `json:"run"`
+	Params RerunRunParams
+	Body   *RerunRunJSONRequestBody
+}
+
+type RerunRunResponseObject interface {
+	VisitRerunRunResponse(w http.ResponseWriter) error
+}
+
+type RerunRun200JSONResponse Run
+
+func (response RerunRun200JSONResponse) VisitRerunRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RerunRun201JSONResponse Run
+
+func (response RerunRun201JSONResponse) VisitRerunRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RerunRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RerunRundefaultApplicationProblemPlusJSONResponse) VisitRerunRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTasksRequestObject struct {
 	Ns     PathNs   `json:"ns"`
 	Name   PathName `json:"name"`
@@ -2091,6 +2268,50 @@ type GetLogdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetLogdefaultApplicationProblemPlusJSONResponse) VisitGetLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MarkTaskRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Run    PathRun  `json:"run"`
+	Task   string   `json:"task"`
+	Params MarkTaskParams
+	Body   *MarkTaskJSONRequestBody
+}
+
+type MarkTaskResponseObject interface {
+	VisitMarkTaskResponse(w http.ResponseWriter) error
+}
+
+type MarkTask200JSONResponse Run
+
+func (response MarkTask200JSONResponse) VisitMarkTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MarkTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response MarkTaskdefaultApplicationProblemPlusJSONResponse) VisitMarkTaskResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2430,6 +2651,9 @@ type StrictServerInterface interface {
 	// FollowLogs The output of a run's attempts
 	// (GET /api/v1/runs/{ns}/{name}/{run}/logs)
 	FollowLogs(ctx context.Context, request FollowLogsRequestObject) (FollowLogsResponseObject, error)
+	// RerunRun Run again what an ended run has done
+	// (POST /api/v1/runs/{ns}/{name}/{run}/rerun)
+	RerunRun(ctx context.Context, request RerunRunRequestObject) (RerunRunResponseObject, error)
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx context.Context, request ListTasksRequestObject) (ListTasksResponseObject, error)
@@ -2439,6 +2663,9 @@ type StrictServerInterface interface {
 	// GetLog The output of one attempt, as the bytes it wrote
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log)
 	GetLog(ctx context.Context, request GetLogRequestObject) (GetLogResponseObject, error)
+	// MarkTask Say by hand how a task of an ended run ended
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark)
+	MarkTask(ctx context.Context, request MarkTaskRequestObject) (MarkTaskResponseObject, error)
 	// ListTokens Tokens, without their secrets
 	// (GET /api/v1/tokens)
 	ListTokens(ctx context.Context, request ListTokensRequestObject) (ListTokensResponseObject, error)
@@ -3094,6 +3321,57 @@ func (sh *strictHandler) FollowLogs(ctx echo.Context, ns PathNs, name PathName, 
 	return nil
 }
 
+// RerunRun operation middleware
+func (sh *strictHandler) RerunRun(ctx echo.Context, ns PathNs, name PathName, run PathRun, params RerunRunParams) error {
+	var request RerunRunRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+	request.Params = params
+
+	var body RerunRunJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RerunRun(ctx.Request().Context(), request.(RerunRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RerunRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RerunRunResponseObject); ok {
+		return validResponse.VisitRerunRunResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListTasks operation middleware
 func (sh *strictHandler) ListTasks(ctx echo.Context, ns PathNs, name PathName, run PathRun, params ListTasksParams) error {
 	var request ListTasksRequestObject
@@ -3173,6 +3451,58 @@ func (sh *strictHandler) GetLog(ctx echo.Context, ns PathNs, name PathName, run 
 		return err
 	} else if validResponse, ok := response.(GetLogResponseObject); ok {
 		return validResponse.VisitGetLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// MarkTask operation middleware
+func (sh *strictHandler) MarkTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params MarkTaskParams) error {
+	var request MarkTaskRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+	request.Task = task
+	request.Params = params
+
+	var body MarkTaskJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.MarkTask(ctx.Request().Context(), request.(MarkTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "MarkTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(MarkTaskResponseObject); ok {
+		return validResponse.VisitMarkTaskResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

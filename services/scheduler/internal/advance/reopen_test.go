@@ -1,11 +1,13 @@
 package advance_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/reopen"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
@@ -356,5 +358,172 @@ finally:
 	if got, want := w.RunState(run), "succeeded"; got != want {
 		t.Errorf("run = %q, want %q", got, want)
 	}
+	w.Check()
+}
+
+// aged is an ended run that is ten days old.
+func aged(t *testing.T, w *schedtest.World, result func(string, int) (string, string)) int64 {
+	t.Helper()
+	run := w.Trigger("p")
+	w.RunAll(run, result)
+	w.Exec(`SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date - 10, 0)`)
+	old := run - 10<<38
+	for _, sql := range []string{
+		`UPDATE run SET id = $2 WHERE id = $1`, `UPDATE task SET run_id = $2 WHERE run_id = $1`, `UPDATE attempt SET run_id = $2 WHERE run_id = $1`,
+		`UPDATE event SET entity_id = $2 WHERE entity_id = $1`, `UPDATE pipeline_stat SET last_run_id = $2 WHERE last_run_id = $1`,
+	} {
+		w.Exec(sql, run, old)
+	}
+	return old
+}
+
+const dropOld = `SELECT drop_runs((now() AT TIME ZONE 'UTC')::date - 10)`
+
+// An old run lives in an old partition, and that is where a rerun writes; the day
+// is not dropped meanwhile.
+func TestRerunOfAnOldRun(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(two, time.Time{})
+	run := aged(t, w, func(task string, _ int) (string, string) {
+		return map[string]string{"a": "succeeded", "b": "failed"}[task], ""
+	})
+	w.Rerun(run, flow.RerunFailed, "")
+	if schedtest.Value[bool](w, dropOld) {
+		t.Error("the day of an open run was dropped")
+	}
+	w.RunAll(run, succeed)
+	if got, want := w.RunState(run), "succeeded"; got != want {
+		t.Errorf("run = %q, want %q", got, want)
+	}
+	if n := schedtest.Value[int64](w, `SELECT count(*) FROM attempt WHERE run_id = $1`, run); n != 3 {
+		t.Errorf("%d attempts, want 3", n)
+	}
+	w.Check()
+	if !schedtest.Value[bool](w, dropOld) {
+		t.Error("the day was not dropped when nothing of it was open any more")
+	}
+	if _, err := w.Reopenable(t.Context(), run); err == nil {
+		t.Error("the run is still there")
+	}
+}
+
+// Retention drops the day after somebody has found the run and before they take
+// it: they learn that it is gone, and nothing is left of what they did.
+func TestRerunWhileRetentionDropsTheDay(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(two, time.Time{})
+	id := aged(t, w, succeed)
+	run, err := w.Reopenable(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := w.Begin()
+	dropped := false
+	q := side.Before(func(name string) {
+		if name == "RunByID" { // the open row is taken, and not committed
+			dropped = schedtest.Value[bool](w, dropOld)
+		}
+	})
+	if _, err := reopen.Rerun(t.Context(), q, run, reopen.Request{Mode: flow.RerunAll, By: "ana"}); !errors.Is(err, reopen.ErrGone) {
+		t.Errorf("rerun: %v, want %v", err, reopen.ErrGone)
+	}
+	side.Rollback()
+	if !dropped {
+		t.Error("the day was not dropped")
+	}
+	if n := schedtest.Value[int64](w, `SELECT (SELECT count(*) FROM open_run) + (SELECT count(*) FROM wake) + (SELECT count(*) FROM event WHERE cause = 'rerun')`); n != 0 {
+		t.Errorf("%d rows are left of it", n)
+	}
+	// Once it has read the run, the day stays: whoever wants to drop it gives up soon.
+	id = aged(t, w, succeed)
+	if run, err = w.Reopenable(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	side = w.Begin()
+	if _, err := reopen.Rerun(t.Context(), side.Queries(), run, reopen.Request{Mode: flow.RerunAll, By: "ana"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Pool.PGX().Exec(t.Context(), dropOld); err == nil {
+		t.Error("a day was dropped under a rerun")
+	}
+	side.Commit()
+	w.RunAll(id, succeed)
+	w.Check()
+}
+
+// Of two who rerun one run, the second waits for the first and finds it open.
+func TestTwoRerunsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(two, time.Time{})
+	id := w.Trigger("p")
+	w.RunAll(id, succeed)
+	run, err := w.Reopenable(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := w.Begin()
+	if _, err := reopen.Rerun(t.Context(), first.Queries(), run, reopen.Request{Mode: flow.RerunAll, By: "ana"}); err != nil {
+		t.Fatal(err)
+	}
+	var second error
+	wait := w.Blocked(func() error {
+		_, second = schedtest.TryRerun(w, id, flow.RerunAll, "")
+		return nil
+	})
+	first.Commit()
+	wait()
+	if !errors.Is(second, reopen.ErrOpen) {
+		t.Errorf("the second: %v, want %v", second, reopen.ErrOpen)
+	}
+	if n := schedtest.Value[int64](w, `SELECT count(*) FROM event WHERE kind = 'run' AND cause = 'rerun'`); n != 1 {
+		t.Errorf("%d reruns are told of, want 1", n)
+	}
+	w.RunAll(id, succeed)
+	w.Check()
+}
+
+// A rerun that comes between any two statements of the transaction that ends the
+// run goes on after it.
+func TestRerunAsTheRunEnds(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(two, time.Time{})
+	var id int64
+	w.Interleave(func() (func(context.Context, *db.Queries) error, func() error, func(string)) {
+		id = w.Trigger("p")
+		w.Settle()
+		for range 2 {
+			if w.RunState(id) != "running" {
+				break
+			}
+			claims := w.Claims(1)
+			w.End(claims[0], "succeeded", "")
+			if w.Name(claims[0]) == "a" {
+				w.Settle()
+			}
+		}
+		var failed error
+		run := id
+		return func(ctx context.Context, q *db.Queries) error { return w.Advancer.Runs(ctx, q, run) },
+			func() error {
+				_, failed = schedtest.TryRerun(w, run, flow.RerunAll, "")
+				return nil
+			},
+			func(before string) {
+				if failed != nil && !errors.Is(failed, reopen.ErrOpen) {
+					t.Errorf("before %s: %v", before, failed)
+				}
+				w.RunAll(run, succeed)
+				if got, want := w.RunState(run), "succeeded"; got != want {
+					t.Errorf("before %s: run = %q, want %q", before, got, want)
+				}
+				if n := schedtest.Value[int64](w, `SELECT count(*) FROM attempt WHERE run_id = $1`, run); n != map[bool]int64{true: 2, false: 4}[failed != nil] {
+					t.Errorf("before %s: %d attempts, rerun: %v", before, n, failed)
+				}
+			}
+	})
 	w.Check()
 }
