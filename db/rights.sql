@@ -39,6 +39,8 @@ BEGIN
             ('syn_api', 'INSERT ON backfill_tick'),
             -- Secrets go in and do not come out.
             ('syn_api', 'SELECT (namespace, name, version, created_at, created_by), INSERT, DELETE ON secret'),
+            ('syn_api', 'SELECT, DELETE ON secret_read'),
+            ('syn_api', 'SELECT, INSERT, DELETE ON pipeline_read'),
             -- The ledger: ticks that were still undecided when a schedule was changed.
             ('syn_api', 'INSERT ON tick'),
             ('syn_api', 'INSERT ON wake, event, run, request_key'),
@@ -80,6 +82,7 @@ BEGIN
 
             -- ------------------------------------------------ executor: claims, ends, output
             ('syn_executor', 'SELECT ON pipeline, revision, lane, run, task, attempt, open_run, secret'),
+            ('syn_executor', 'SELECT, INSERT, UPDATE ON secret_read'),
             ('syn_executor', 'SELECT (id, namespace, name) ON pool'),
             ('syn_executor', 'SELECT (id, name) ON schedule'),
             ('syn_executor', 'SELECT, DELETE, UPDATE (rank) ON ready'),

@@ -102,6 +102,7 @@ func TestRightsEndWhereTheServiceEnds(t *testing.T) {
 	refused := map[string][]string{
 		"syn_api": {
 			"SELECT sealed FROM secret",
+			"SELECT * FROM secret",
 			"UPDATE secret SET version = 2",
 			"UPDATE event SET actor = ''",
 			"DELETE FROM event",
@@ -137,6 +138,8 @@ func TestRightsEndWhereTheServiceEnds(t *testing.T) {
 			"SELECT * FROM var",
 			"SELECT * FROM schedule",
 			"INSERT INTO secret SELECT * FROM secret",
+			"UPDATE secret SET sealed = ''",
+			"DELETE FROM secret",
 			"INSERT INTO ready SELECT * FROM ready",
 			"INSERT INTO task SELECT * FROM task",
 			"UPDATE task SET name = ''",

@@ -715,6 +715,38 @@ type Schedule struct {
 	Broken string `json:"broken,omitempty,omitzero"`
 }
 
+// Secret defines model for Secret.
+type Secret struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+
+	// Version Of the newest value; 0 is not set
+	Version int       `json:"version"`
+	SetAt   time.Time `json:"set_at,omitempty,omitzero"`
+	SetBy   string    `json:"set_by,omitempty,omitzero"`
+
+	// UsedBy Pipelines of the namespace whose newest revision names it
+	UsedBy []string `json:"used_by"`
+
+	// ReadAt When an executor last read it, to half a minute
+	ReadAt time.Time `json:"read_at,omitempty,omitzero"`
+
+	// ReadBy Which executor
+	ReadBy string `json:"read_by,omitempty,omitzero"`
+}
+
+// SecretPage defines model for SecretPage.
+type SecretPage struct {
+	Items []Secret `json:"items"`
+	Next  string   `json:"next,omitempty,omitzero"`
+}
+
+// SecretRequest defines model for SecretRequest.
+type SecretRequest struct {
+	// Value Not empty, 65 536 bytes at most
+	Value string `json:"value"`
+}
+
 // SourceFile defines model for SourceFile.
 type SourceFile struct {
 	// Name As shown in messages; nothing is read by it
@@ -724,6 +756,18 @@ type SourceFile struct {
 
 // Standing `blocks` holds it now; `ahead` comes after that and would hold it now; `open` does not hold it; `note` is no gate
 type Standing string
+
+// StoredSecret defines model for StoredSecret.
+type StoredSecret struct {
+	Secret   Secret   `json:"secret"`
+	Warnings []string `json:"warnings"`
+}
+
+// StoredVar defines model for StoredVar.
+type StoredVar struct {
+	Var      Var      `json:"var"`
+	Warnings []string `json:"warnings"`
+}
 
 // Task defines model for Task.
 type Task struct {
@@ -818,6 +862,33 @@ type TokenRequest struct {
 	Role       Role      `json:"role"`
 	Namespaces []string  `json:"namespaces,omitempty,omitzero"`
 	ExpiresAt  time.Time `json:"expires_at,omitempty,omitzero"`
+}
+
+// Var defines model for Var.
+type Var struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Value     string `json:"value"`
+
+	// Source Whose file has it; absent if it was set by hand
+	Source    string    `json:"source,omitempty,omitzero"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by,omitempty,omitzero"`
+
+	// UsedBy Pipelines of the namespace whose newest revision reads it
+	UsedBy []string `json:"used_by"`
+}
+
+// VarPage defines model for VarPage.
+type VarPage struct {
+	Items []Var  `json:"items"`
+	Next  string `json:"next,omitempty,omitzero"`
+}
+
+// VarRequest defines model for VarRequest.
+type VarRequest struct {
+	// Value 32 768 bytes at most
+	Value *string `json:"value"`
 }
 
 // Version defines model for Version.
@@ -1001,8 +1072,28 @@ type MarkTaskParams struct {
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// ListSecretsParams defines parameters for ListSecrets.
+type ListSecretsParams struct {
+	// Namespace Only this namespace
+	Namespace InNamespace `form:"namespace,omitempty" json:"namespace,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListVarsParams defines parameters for ListVars.
+type ListVarsParams struct {
+	// Namespace Only this namespace
+	Namespace InNamespace `form:"namespace,omitempty" json:"namespace,omitempty,omitzero"`
+
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -1029,5 +1120,11 @@ type RerunRunJSONRequestBody = RerunRequest
 // MarkTaskJSONRequestBody defines body for MarkTask for application/json ContentType.
 type MarkTaskJSONRequestBody = MarkRequest
 
+// SetSecretJSONRequestBody defines body for SetSecret for application/json ContentType.
+type SetSecretJSONRequestBody = SecretRequest
+
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest
+
+// SetVarJSONRequestBody defines body for SetVar for application/json ContentType.
+type SetVarJSONRequestBody = VarRequest

@@ -9,6 +9,8 @@ package attempt
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
@@ -100,6 +102,7 @@ type Plan struct {
 	dir     *field
 	reads   Reads
 	names   map[string]bool // contexts that are read
+	secrets []string
 }
 
 // A field is one text with its expressions.
@@ -145,6 +148,14 @@ func Compile(g *flow.Graph, ordinal int) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", t.Name, err)
 	}
+	p.secrets = slices.Collect(maps.Values(t.Secrets))
+	for _, list := range [][]field{p.top, p.env, p.command} {
+		for _, f := range list {
+			p.secrets = append(p.secrets, f.secrets...)
+		}
+	}
+	slices.Sort(p.secrets)
+	p.secrets = slices.Compact(p.secrets)
 	return p, nil
 }
 
@@ -191,6 +202,9 @@ func (p *Plan) note(f *field, path []string) {
 
 // Reads tells which rows have to be loaded before Render.
 func (p *Plan) Reads() Reads { return p.reads }
+
+// Secrets are the names of the secrets that Render asks for, in order, each once.
+func (p *Plan) Secrets() []string { return p.secrets }
 
 // Task is the task that was compiled.
 func (p *Plan) Task() *pipeline.Task { return p.task }

@@ -37,6 +37,7 @@ func (d *document) checkSites(p *pipelineDraft) {
 			s.gives(typ)
 		}
 		d.unguarded(p, c, s, refs)
+		d.outside(s, refs)
 	}
 }
 

@@ -96,6 +96,8 @@ func (d *document) readSecrets(t *taskDraft, v value) {
 			continue
 		}
 		secrets[key.Value] = text
+		at := d.at(e.Node)
+		d.reads = append(d.reads, Read{Kind: ReadSecret, Name: text, Task: t.Name, Line: at.line, Col: at.col})
 	}
 	if len(secrets) > MaxVariables {
 		d.failf(d.keySpot(v), "SYN1009", "%d secrets, %d at most", len(secrets), MaxVariables)

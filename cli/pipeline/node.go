@@ -22,6 +22,7 @@ type document struct {
 
 	claims []claim
 	sites  []site     // expressions to be checked when all names are known
+	reads  []Read     // of secrets and variables
 	task   *taskDraft // the task that is being read
 	refs   []Reference
 }

@@ -60,6 +60,10 @@ type Document struct {
 	Vars     *VarSet
 	// References are what a pipeline names and the file alone cannot tell.
 	References []Reference
+
+	// Reads are the secrets and variables that the document names, each once, in
+	// order of kind and name.
+	Reads []Read
 }
 
 // Pipelines lists the pipelines among the documents.
@@ -320,6 +324,7 @@ func (d *document) define() {
 	}
 	doc.ok, doc.claims, doc.File = !d.failed, d.claims, d.text.name
 	doc.Line, doc.Text = d.own()
+	doc.Reads = firstReads(d.reads)
 	doc.ContentHash = sha256.Sum256(doc.Text)
 	d.p.read = append(d.p.read, doc)
 }

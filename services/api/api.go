@@ -14,6 +14,7 @@ import (
 
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/app"
+	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
 	"github.com/synthesizer-dev/synthesizer/services/internal/service"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	// InsecureNoAuth lets everybody do everything. It is refused unless only this
 	// machine can reach the listener.
 	InsecureNoAuth bool
+	// SecretKeyFile holds the key that seals secrets; empty: none can be set.
+	SecretKeyFile string
 	// FirstToken is told the admin token that a new installation makes, once. Nil:
 	// it is printed on standard error.
 	FirstToken func(secret string)
@@ -72,7 +75,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 
-	a := app.New(app.Config{Pool: pool, Log: s.Log, Version: service.Version(), BaseURL: cfg.BaseURL})
+	keys := secrets.New(cfg.SecretKeyFile)
+	if err := keys.Check(); err != nil && cfg.SecretKeyFile != "" {
+		s.Log.WarnContext(ctx, "secrets cannot be set", "err", err)
+	}
+	a := app.New(app.Config{Pool: pool, Log: s.Log, Version: service.Version(), BaseURL: cfg.BaseURL, Secrets: keys})
 	stop := make(chan struct{})
 	handler, err := newHandler(cfg, s, a, stop)
 	if err != nil {

@@ -33,6 +33,12 @@ func start(t *testing.T) *server {
 
 func startOn(t *testing.T, database string) *server {
 	t.Helper()
+	return startWith(t, database, func(*service.Config) {})
+}
+
+// startWith starts the service on a database, set up otherwise.
+func startWith(t *testing.T, database string, change func(*service.Config)) *server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,12 +47,12 @@ func startOn(t *testing.T, database string) *server {
 	tokens := make(chan string, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- service.Run(ctx, service.Config{
-			DatabaseURL: database, Listener: l, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-			FirstToken: func(secret string) { tokens <- secret },
-		})
-	}()
+	cfg := service.Config{
+		DatabaseURL: database, Listener: l, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		FirstToken: func(secret string) { tokens <- secret },
+	}
+	change(&cfg)
+	go func() { done <- service.Run(ctx, cfg) }()
 	ended := false
 	s.stop = func() error {
 		if ended {

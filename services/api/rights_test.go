@@ -23,7 +23,7 @@ func TestTheServiceNeedsItsOwnRightsOnly(t *testing.T) {
 	q := u.Query()
 	q.Set("role", "syn_api")
 	u.RawQuery = q.Encode()
-	s := startOn(t, u.String())
+	s := startWith(t, u.String(), func(c *service.Config) { c.SecretKeyFile = keyFile(t) })
 	s.db = database
 	c, ctx := s.admin(), t.Context()
 
@@ -64,7 +64,22 @@ func TestTheServiceNeedsItsOwnRightsOnly(t *testing.T) {
 		"tokens":    func() error { _, err := c.Tokens(ctx, api.ListTokensParams{}); return err },
 		"token":     func() error { _, err := c.CreateToken(ctx, api.TokenRequest{Name: "x", Role: "viewer"}); return err },
 		"revoke":    func() error { return c.RevokeToken(ctx, 2) },
-		"version":   func() error { _, err := c.Version(ctx); return err },
+		"secret":    func() error { _, err := c.SetSecret(ctx, "default", "B", "hunter22"); return err },
+		"secrets":   func() error { _, err := c.Secrets(ctx, api.ListSecretsParams{}); return err },
+		"unset": func() error {
+			if _, err := c.SetSecret(ctx, "default", "C", "hunter22"); err != nil {
+				return err
+			}
+			return c.DeleteSecret(ctx, "default", "C")
+		},
+		"var": func() error {
+			if _, err := c.SetVar(ctx, "default", "B", "x"); err != nil {
+				return err
+			}
+			return c.DeleteVar(ctx, "default", "B")
+		},
+		"vars":    func() error { _, err := c.Vars(ctx, api.ListVarsParams{}); return err },
+		"version": func() error { _, err := c.Version(ctx); return err },
 		"ready": func() error {
 			status, _, text := s.get("/readyz")
 			if status != 200 {

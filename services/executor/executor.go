@@ -23,6 +23,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/secretfile"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/worker"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
 	"github.com/synthesizer-dev/synthesizer/services/internal/service"
 )
 
@@ -40,9 +41,12 @@ type Config struct {
 	// WorkDir holds the directories of attempts. Executors of one host may
 	// share it. "": DefaultWorkDir.
 	WorkDir     string
-	TaskPath    string        // PATH for tasks; "": DefaultTaskPath
-	SecretsFile string        // "": tasks have no secrets
-	Grace       time.Duration // for running tasks when told to stop; 0: DefaultGrace, below 0: none
+	TaskPath    string // PATH for tasks; "": DefaultTaskPath
+	SecretsFile string // of secrets that this executor has of its own; "": none
+	// SecretKeyFile holds the key that opens the secrets of the database; "": tasks
+	// that name one fail.
+	SecretKeyFile string
+	Grace         time.Duration // for running tasks when told to stop; 0: DefaultGrace, below 0: none
 	// Hasten, when closed, ends the grace.
 	Hasten <-chan struct{}
 
@@ -100,9 +104,13 @@ func Run(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
-	secrets, err := secretfile.Open(cfg.SecretsFile)
+	own, err := secretfile.Open(cfg.SecretsFile)
 	if err != nil {
 		return err
+	}
+	keys := secrets.New(cfg.SecretKeyFile)
+	if err := keys.Check(); err != nil && cfg.SecretKeyFile != "" {
+		s.Log.WarnContext(ctx, "secrets of the database cannot be opened", "err", err)
 	}
 	open := func(name string, purpose db.Purpose, conns int) (*db.Pool, error) {
 		return db.Open(ctx, db.Config{URL: cfg.DatabaseURL, AppName: "synthesizer executor" + name, Purpose: purpose, MaxConns: conns})
@@ -125,7 +133,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer logs.Close()
 
 	e := &executor{
-		cfg: cfg, control: control, beat: beat, logs: logs, secrets: secrets,
+		cfg: cfg, control: control, beat: beat, logs: logs, secrets: own, keys: keys,
 		revisions: revision.NewCache(revisions), notify: db.NewNotifier(control), disk: newDisk(cfg.WorkDir),
 	}
 	e.metrics = newMetrics(s.Metrics, cfg.Slots, e.running)
@@ -134,7 +142,7 @@ func Run(ctx context.Context, cfg Config) error {
 	s.Check("schema", func(ctx context.Context) error { return db.CheckSchema(ctx, control) })
 	s.Check("lease", func(context.Context) error { return e.ready() })
 	s.Check("work directory", func(context.Context) error { return e.room() })
-	s.Check("secrets", func(context.Context) error { return secrets.Check() })
+	s.Check("secrets", func(context.Context) error { return own.Check() })
 	s.Go(e.serve)
 	return s.Run(ctx)
 }
@@ -204,6 +212,7 @@ type executor struct {
 	cfg                 Config
 	control, beat, logs *db.Pool
 	secrets             *secretfile.File
+	keys                *secrets.Keyring
 	revisions           *revision.Cache
 	notify              *db.Notifier
 	disk                *disk

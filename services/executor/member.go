@@ -109,7 +109,7 @@ func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []
 	m.worker = worker.New(worker.Config{
 		Executor: id, Installation: installation.ID, Slots: e.cfg.Slots, Labels: e.cfg.Labels, Lease: m.lease,
 		Control: e.control, Logs: e.logs, Revisions: e.revisions, Home: home, Runner: e.cfg.Runner, Path: e.cfg.TaskPath,
-		Secret: e.secrets.Lookup, Room: e.room, Notify: e.notify.Notify, Told: e.metrics.told, Log: e.cfg.Log,
+		OwnSecret: e.secrets.Lookup, Secrets: e.keys, Room: e.room, Notify: e.notify.Notify, Told: e.metrics.told, Log: e.cfg.Log,
 	})
 	e.cfg.Log.Info("joined the fleet", "id", id, "name", e.cfg.Name, "slots", e.cfg.Slots, "labels", e.cfg.Labels)
 

@@ -30,6 +30,7 @@ func main() {
 			"${XDG_STATE_HOME:-~/.local/state}/synthesizer/local.json, which synctl uses on this machine.",
 		Flags: append(flags(),
 			&cli.StringFlag{Name: "data-dir", EnvVars: []string{"SYN_DATA_DIR"}, Usage: "keep everything in `DIR` (default: ${XDG_STATE_HOME:-~/.local/state}/synthesizer)"},
+			&cli.StringFlag{Name: command.FlagSecretKey, EnvVars: []string{"SYN_SECRET_KEY_FILE"}, Usage: "`FILE` with the key of secrets (default: secret.key in the data directory, made at the first start)"},
 			&cli.StringFlag{Name: "register", Usage: "register the pipelines in `DIR` once everything runs"},
 			&cli.IntFlag{Name: "slots", EnvVars: []string{"SYN_SLOTS"}, Usage: "run at most `N` tasks at a time (default: as the executor)"},
 			&cli.StringFlag{Name: "work-dir", EnvVars: []string{"SYN_WORK_DIR"}, Usage: "tasks get their directories below `DIR` (default: work, in the data directory)"},
@@ -41,7 +42,7 @@ func main() {
 			}
 			return run(c.Context, config{
 				DatabaseURL: c.String(command.FlagDatabase), Listen: c.String(command.FlagListen),
-				DataDir: c.String("data-dir"), WorkDir: c.String("work-dir"), Register: c.String("register"), Slots: c.Int("slots"),
+				SecretKeyFile: c.String(command.FlagSecretKey), DataDir: c.String("data-dir"), WorkDir: c.String("work-dir"), Register: c.String("register"), Slots: c.Int("slots"),
 				Log: log, Out: c.App.Writer, Hasten: hasten,
 			})
 		},

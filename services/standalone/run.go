@@ -14,6 +14,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/db/localpg"
 	"github.com/synthesizer-dev/synthesizer/services/api"
 	"github.com/synthesizer-dev/synthesizer/services/executor"
+	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
 	"github.com/synthesizer-dev/synthesizer/services/internal/service"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler"
 )
@@ -22,13 +23,15 @@ import (
 type config struct {
 	DatabaseURL string // "": a Postgres of our own
 	Listen      string
-	DataDir     string // "": the user's state directory
-	WorkDir     string // "": in DataDir
-	Register    string // "": nothing
-	Slots       int
-	Log         *slog.Logger
-	Out         io.Writer
-	Hasten      <-chan struct{} // closed: tasks get no more time
+	// SecretKeyFile holds the key of secrets; "": one in DataDir.
+	SecretKeyFile string
+	DataDir       string // "": the user's state directory
+	WorkDir       string // "": in DataDir
+	Register      string // "": nothing
+	Slots         int
+	Log           *slog.Logger
+	Out           io.Writer
+	Hasten        <-chan struct{} // closed: tasks get no more time
 }
 
 // readyWithin is how long everything may take to be ready once it is started.
@@ -66,6 +69,12 @@ func run(ctx context.Context, cfg config) (err error) {
 			cfg.Log.WarnContext(ctx, w)
 		}
 	}
+	if cfg.SecretKeyFile == "" {
+		cfg.SecretKeyFile = filepath.Join(dirs.data, "secret.key")
+		if _, err := secrets.Create(cfg.SecretKeyFile, false); err != nil {
+			return err
+		}
+	}
 	signIn := signIn{url: url, own: cfg.DatabaseURL == "", address: address(listener), dirs: dirs}
 	if err := signIn.prepare(ctx); err != nil {
 		return err
@@ -99,10 +108,10 @@ func serve(f *fleet, cfg config, url string, dirs dirs, listener net.Listener) {
 		return scheduler.Run(ctx, scheduler.Config{DatabaseURL: url, Log: cfg.Log, Service: decides})
 	})
 	f.start(answers, func(ctx context.Context) error {
-		return api.Run(ctx, api.Config{DatabaseURL: url, Listener: listener, Log: cfg.Log, Service: answers, Beside: []*service.Service{decides, works}})
+		return api.Run(ctx, api.Config{DatabaseURL: url, Listener: listener, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: answers, Beside: []*service.Service{decides, works}})
 	})
 	f.start(works, func(ctx context.Context) error {
-		return executor.Run(ctx, executor.Config{DatabaseURL: url, Log: cfg.Log, Service: works, Slots: cfg.Slots, WorkDir: dirs.work, Hasten: cfg.Hasten})
+		return executor.Run(ctx, executor.Config{DatabaseURL: url, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: works, Slots: cfg.Slots, WorkDir: dirs.work, Hasten: cfg.Hasten})
 	})
 }
 

@@ -109,6 +109,7 @@ func newContract(t testing.TB) *contract {
 		w.WriteHeader(http.StatusNoContent)
 		return nil, nil
 	})
+	s.outside(answer)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body strings.Builder
 		if r.Body != nil {

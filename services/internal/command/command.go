@@ -21,6 +21,7 @@ const (
 	FlagListen    = "listen"
 	FlagLogLevel  = "log-level"
 	FlagLogFormat = "log-format"
+	FlagSecretKey = "secret-key-file"
 )
 
 // Flags are the flags of every service, with their environment variables.
@@ -37,6 +38,11 @@ func Flags(listen string) []cli.Flag {
 // Database is the flag that names the database.
 func Database() cli.Flag {
 	return &cli.StringFlag{Name: FlagDatabase, EnvVars: []string{"SYN_DATABASE_URL"}, Usage: "the Postgres all services share, as `URL`"}
+}
+
+// SecretKeyFile is the flag that names the key file of secrets.
+func SecretKeyFile() cli.Flag {
+	return &cli.StringFlag{Name: FlagSecretKey, EnvVars: []string{"SYN_SECRET_KEY_FILE"}, Usage: "`FILE` with the key of secrets, as api secret-key create makes it; mode 0600"}
 }
 
 // Healthcheck is the command that asks the service on this machine whether it

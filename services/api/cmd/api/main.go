@@ -15,9 +15,10 @@ func main() {
 		Name: "api", Usage: "serve the REST API and the pages",
 		Flags: append(command.Flags(listen),
 			&cli.StringFlag{Name: "base-url", EnvVars: []string{"SYN_BASE_URL"}, Usage: "where people reach the pages, such as https://synth.example.com"},
+			command.SecretKeyFile(),
 			&cli.BoolFlag{Name: "insecure-no-auth", EnvVars: []string{"SYN_INSECURE_NO_AUTH"}, Usage: "check nobody; on a loopback address alone"},
 		),
-		Commands: []*cli.Command{migrate, token, command.Healthcheck(listen)},
+		Commands: []*cli.Command{migrate, token, command.SecretKey(), command.Healthcheck(listen)},
 		Action: func(c *cli.Context) error {
 			log, err := command.Logger(c)
 			if err != nil {
@@ -29,7 +30,7 @@ func main() {
 			}
 			return api.Run(c.Context, api.Config{
 				DatabaseURL: url, Listen: c.String(command.FlagListen), Log: log,
-				BaseURL: c.String("base-url"), InsecureNoAuth: c.Bool("insecure-no-auth"),
+				BaseURL: c.String("base-url"), SecretKeyFile: c.String(command.FlagSecretKey), InsecureNoAuth: c.Bool("insecure-no-auth"),
 			})
 		},
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
 )
 
 // Config is what an App needs. Pool is required.
@@ -22,6 +23,8 @@ type Config struct {
 	// BaseURL is where people find the pages, without a slash at its end; it is
 	// the start of every url in answers. Empty: answers carry paths alone.
 	BaseURL string
+	// Secrets seals the values of secrets; nil: none can be set.
+	Secrets *secrets.Keyring
 	// Poll is how often streams look by themselves; zero means a second.
 	Poll time.Duration
 }
@@ -34,6 +37,7 @@ type App struct {
 	version   string
 	base      string
 	poll      time.Duration
+	secrets   *secrets.Keyring
 	revisions *revision.Cache
 	notifier  *db.Notifier
 	hints     hints
@@ -47,7 +51,7 @@ const parallelRegisters = 4
 // New makes an App. Listen must run as long as it is used.
 func New(cfg Config) *App {
 	a := &App{
-		pool: cfg.Pool, log: cfg.Log, version: cfg.Version, base: strings.TrimSuffix(cfg.BaseURL, "/"), poll: cfg.Poll,
+		pool: cfg.Pool, log: cfg.Log, version: cfg.Version, base: strings.TrimSuffix(cfg.BaseURL, "/"), poll: cfg.Poll, secrets: cfg.Secrets,
 		revisions: revision.NewCache(2000), notifier: db.NewNotifier(cfg.Pool), registers: make(chan struct{}, parallelRegisters),
 	}
 	if a.log == nil {

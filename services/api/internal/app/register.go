@@ -30,6 +30,11 @@ func (d *draft) ref() PipelineRef { return PipelineRef{d.doc.Namespace, d.doc.Na
 
 func (d *draft) where() api.Where { return api.Where{File: d.doc.File, Line: d.doc.Line, Col: 1} }
 
+// at is the place of something that the document reads.
+func (d *draft) at(read pipeline.Read) api.Where {
+	return api.Where{File: d.doc.File, Line: read.Line, Col: read.Col}
+}
+
 // compile checks that a definition can be decided by, and prepares what is
 // stored of it. It is done for what changed alone.
 func (d *draft) compile() error {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +49,9 @@ func (r *register) decide(ctx context.Context, q *db.Queries, b before) (api.Reg
 	}
 	vars, err := r.checkVars(ctx, q, b.source)
 	if err != nil {
+		return api.Registration{}, err
+	}
+	if err := r.checkVarReads(ctx, q, vars); err != nil {
 		return api.Registration{}, err
 	}
 	if len(r.errors) > 0 {
@@ -181,6 +183,11 @@ func (r *register) checkVars(ctx context.Context, q *db.Queries, source int64) (
 	}
 	type key struct{ namespace, name string }
 	stored := map[key]db.VarsOfRow{}
+	if len(spaces) > 0 && !r.req.DryRun {
+		if err := q.LockVars(ctx, keys(spaces)); err != nil {
+			return c, fmt.Errorf("lock vars: %w", err)
+		}
+	}
 	if len(spaces) > 0 {
 		rows, err := q.VarsOf(ctx, keys(spaces))
 		if err != nil {
@@ -246,10 +253,8 @@ func (r *register) warnAbout(ctx context.Context, q *db.Queries, changes []chang
 			continue
 		}
 		tasks = true
-		for _, t := range allTasks(c.doc.Pipeline) {
-			if len(t.Secrets) > 0 {
-				spaces[c.doc.Namespace] = true
-			}
+		if slices.ContainsFunc(c.doc.Reads, isSecret) {
+			spaces[c.doc.Namespace] = true
 		}
 	}
 	if !tasks {
@@ -274,14 +279,14 @@ func (r *register) warnAbout(ctx context.Context, q *db.Queries, changes []chang
 		if c.draft == nil || c.kind == api.RegisteredPipelineChangeUnchanged {
 			continue
 		}
-		for _, t := range allTasks(c.doc.Pipeline) {
-			for _, name := range slices.Sorted(maps.Values(t.Secrets)) {
-				if !secrets[PipelineRef{c.doc.Namespace, name}] && !said["secret "+c.doc.Namespace+"/"+name] {
-					said["secret "+c.doc.Namespace+"/"+name] = true
-					r.warn("SYN1707", c.where(), fmt.Sprintf("synctl secret set %s -n %s", name, c.doc.Namespace),
-						"secret %s is not set in %s; task %s of %s lists it", name, c.doc.Namespace, t.Name, c.ref())
-				}
+		for _, read := range c.doc.Reads {
+			if isSecret(read) && !secrets[PipelineRef{c.doc.Namespace, read.Name}] && !said["secret "+c.doc.Namespace+"/"+read.Name] {
+				said["secret "+c.doc.Namespace+"/"+read.Name] = true
+				r.warn("SYN1707", c.at(read), fmt.Sprintf("synctl secret set %s -n %s", read.Name, c.doc.Namespace),
+					"secret %s is not set in %s; task %s of %s names it", read.Name, c.doc.Namespace, read.Task, c.ref())
 			}
+		}
+		for _, t := range allTasks(c.doc.Pipeline) {
 			labels := strings.Join(t.RunsOn, ", ")
 			has := func(own []string) bool {
 				return !slices.ContainsFunc(t.RunsOn, func(l string) bool { return !slices.Contains(own, l) })

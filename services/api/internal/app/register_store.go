@@ -79,6 +79,9 @@ func (r *register) storePipelines(ctx context.Context, q *db.Queries, b before, 
 	if err := r.storeLinks(ctx, q, touched, gone, ids, revisions); err != nil {
 		return err
 	}
+	if err := r.storeReads(ctx, q, touched, gone, ids); err != nil {
+		return err
+	}
 	if len(gone) > 0 {
 		list := make([]int64, len(gone))
 		for i, c := range gone {

@@ -169,6 +169,44 @@ func (s *server) RevokeToken(ctx context.Context, r RevokeTokenRequestObject) (R
 	return RevokeToken204Response{}, s.app.RevokeToken(ctx, access.Actor(ctx), r.ID)
 }
 
+func (s *server) ListSecrets(ctx context.Context, r ListSecretsRequestObject) (ListSecretsResponseObject, error) {
+	out, err := s.app.Secrets(ctx, access.Actor(ctx), r.Params)
+	return ListSecrets200JSONResponse(out), err
+}
+
+func (s *server) GetSecret(ctx context.Context, r GetSecretRequestObject) (GetSecretResponseObject, error) {
+	out, err := s.app.Secret(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name})
+	return GetSecret200JSONResponse(out), err
+}
+
+func (s *server) SetSecret(ctx context.Context, r SetSecretRequestObject) (SetSecretResponseObject, error) {
+	out, err := s.app.SetSecret(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name}, r.Body.Value)
+	return SetSecret200JSONResponse(out), err
+}
+
+func (s *server) DeleteSecret(ctx context.Context, r DeleteSecretRequestObject) (DeleteSecretResponseObject, error) {
+	return DeleteSecret204Response{}, s.app.DeleteSecret(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name})
+}
+
+func (s *server) ListVars(ctx context.Context, r ListVarsRequestObject) (ListVarsResponseObject, error) {
+	out, err := s.app.Vars(ctx, access.Actor(ctx), r.Params)
+	return ListVars200JSONResponse(out), err
+}
+
+func (s *server) GetVar(ctx context.Context, r GetVarRequestObject) (GetVarResponseObject, error) {
+	out, err := s.app.Var(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name})
+	return GetVar200JSONResponse(out), err
+}
+
+func (s *server) SetVar(ctx context.Context, r SetVarRequestObject) (SetVarResponseObject, error) {
+	out, err := s.app.SetVar(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name}, r.Body.Value)
+	return SetVar200JSONResponse(out), err
+}
+
+func (s *server) DeleteVar(ctx context.Context, r DeleteVarRequestObject) (DeleteVarResponseObject, error) {
+	return DeleteVar204Response{}, s.app.DeleteVar(ctx, access.Actor(ctx), app.PipelineRef{Namespace: r.Ns, Name: r.Name})
+}
+
 func (s *server) Version(ctx context.Context, _ VersionRequestObject) (VersionResponseObject, error) {
 	out, err := s.app.Version(ctx)
 	return Version200JSONResponse(out), err

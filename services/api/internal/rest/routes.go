@@ -23,6 +23,10 @@ const runBody = 512 << 10
 // markBody holds outputs, 64 KiB at most, with their line ends escaped.
 const markBody = 128 << 10
 
+// valueBody holds the value of a secret or variable, 64 KiB at most, with
+// whatever of it has to be escaped.
+const valueBody = 512 << 10
+
 // rules is the access table: a rule for each route of the contract.
 var rules = map[string]access.Route{
 	"POST /api/v1/register":                               {Rule: access.Author, Body: registerBody},
@@ -48,6 +52,14 @@ var rules = map[string]access.Route{
 	"GET /api/v1/runs/:ns/:name/:run/events":              {Rule: access.Viewer, Stream: true},
 	"GET /api/v1/runs/:ns/:name/:run/logs":                {Rule: access.Viewer, Query: names(api.FollowLogsParams{}), Stream: true},
 	"GET /api/v1/runs/:ns/:name/:run/tasks/:task/log":     {Rule: access.Viewer, Query: names(api.GetLogParams{})},
+	"GET /api/v1/secrets":                                 {Rule: access.Viewer, Query: names(api.ListSecretsParams{})},
+	"GET /api/v1/secrets/:ns/:name":                       {Rule: access.Viewer},
+	"PUT /api/v1/secrets/:ns/:name":                       {Rule: access.Author, Body: valueBody},
+	"DELETE /api/v1/secrets/:ns/:name":                    {Rule: access.Author},
+	"GET /api/v1/vars":                                    {Rule: access.Viewer, Query: names(api.ListVarsParams{})},
+	"GET /api/v1/vars/:ns/:name":                          {Rule: access.Viewer},
+	"PUT /api/v1/vars/:ns/:name":                          {Rule: access.Author, Body: valueBody},
+	"DELETE /api/v1/vars/:ns/:name":                       {Rule: access.Author},
 	"GET /api/v1/executors":                               {Rule: access.Viewer},
 	"GET /api/v1/whoami":                                  {Rule: access.Viewer},
 	"GET /api/v1/tokens":                                  {Rule: access.Admin, Query: names(api.ListTokensParams{})},

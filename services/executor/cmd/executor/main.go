@@ -34,7 +34,8 @@ func main() {
 			&cli.StringSliceFlag{Name: "serves", EnvVars: []string{"SYN_SERVES"}, Usage: "`TARGET` whose remote work it takes; repeat, or separate by commas"},
 			&cli.StringFlag{Name: "work-dir", EnvVars: []string{"SYN_WORK_DIR"}, Usage: "where tasks have their directories (default: below the user's state directory)"},
 			&cli.StringFlag{Name: "task-path", EnvVars: []string{"SYN_TASK_PATH"}, Value: executor.DefaultTaskPath, Usage: "PATH for tasks"},
-			&cli.StringFlag{Name: "secrets-file", EnvVars: []string{"SYN_SECRETS_FILE"}, Usage: "secrets of tasks: lines [NAMESPACE/]NAME=VALUE, or JSON by namespace; mode 0600"},
+			&cli.StringFlag{Name: "secrets-file", EnvVars: []string{"SYN_SECRETS_FILE"}, Usage: "secrets of this executor's own: lines [NAMESPACE/]NAME=VALUE, or JSON by namespace; mode 0600"},
+			command.SecretKeyFile(),
 			&cli.DurationFlag{Name: "grace", EnvVars: []string{"SYN_GRACE"}, Value: executor.DefaultGrace, Usage: "how long running tasks may finish when told to stop"},
 		),
 		Commands: []*cli.Command{command.Healthcheck(listen)},
@@ -50,7 +51,7 @@ func main() {
 			return executor.Run(c.Context, executor.Config{
 				DatabaseURL: url, Listen: c.String(command.FlagListen), Log: log, Hasten: hasten,
 				Name: c.String("name"), Slots: c.Int("slots"), Labels: executor.List(c.StringSlice("labels")), Serves: executor.List(c.StringSlice("serves")),
-				WorkDir: c.String("work-dir"), TaskPath: c.String("task-path"), SecretsFile: c.String("secrets-file"), Grace: cmp.Or(c.Duration("grace"), -1),
+				WorkDir: c.String("work-dir"), TaskPath: c.String("task-path"), SecretsFile: c.String("secrets-file"), SecretKeyFile: c.String(command.FlagSecretKey), Grace: cmp.Or(c.Duration("grace"), -1),
 			})
 		},
 	})

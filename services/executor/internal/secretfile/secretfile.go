@@ -8,28 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
+
+	"github.com/synthesizer-dev/synthesizer/services/internal/private"
 )
 
 // A File holds secrets by namespace and name. It is read again when it has
 // changed. It may be used by many goroutines; a nil File holds nothing.
 type File struct {
-	path string
-
-	mu     sync.Mutex // guards what follows
-	seen   stamp
-	values map[string]map[string]string
-}
-
-// stamp tells whether a file has changed.
-type stamp struct {
-	inode uint64
-	size  int64
-	mtime time.Time
+	file *private.File[map[string]map[string]string]
 }
 
 // maxSize bounds the file.
@@ -43,8 +30,8 @@ func Open(path string) (*File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f := &File{path: path}
-	if err := f.refresh(); err != nil {
+	f := &File{private.New("the secrets file", path, maxSize, parse)}
+	if err := f.Check(); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -55,77 +42,22 @@ func (f *File) Check() error {
 	if f == nil {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.refresh()
+	_, err := f.file.Get()
+	return err
 }
 
-// Lookup gives the value of a secret. Its errors hold no values.
-func (f *File) Lookup(namespace, name string) (string, error) {
+// Lookup gives the value of a secret; ok is false if the file does not have it.
+// Its errors hold no values.
+func (f *File) Lookup(namespace, name string) (value string, ok bool, err error) {
 	if f == nil {
-		return "", fmt.Errorf("secret %s is not set in %s: this executor has no secrets file", name, namespace)
+		return "", false, nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.refresh(); err != nil {
-		return "", err
-	}
-	value, ok := f.values[namespace][name]
-	if !ok {
-		return "", fmt.Errorf("secret %s is not set in %s", name, namespace)
-	}
-	return value, nil
-}
-
-// refresh reads the file if it has changed. The caller holds mu, or is the
-// only one.
-func (f *File) refresh() error {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	values, err := f.file.Get()
 	if err != nil {
-		return fmt.Errorf("read the secrets: %w", err)
+		return "", false, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("read the secrets: %w", err)
-	}
-	if err := f.trust(info); err != nil {
-		return err
-	}
-	now := stamp{size: info.Size(), mtime: info.ModTime()}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		now.inode = s.Ino
-	}
-	if f.values != nil && now == f.seen {
-		return nil
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
-	if err != nil {
-		return fmt.Errorf("read the secrets: %w", err)
-	}
-	if len(data) > maxSize {
-		return fmt.Errorf("the secrets file %s is larger than 4 MiB", f.path)
-	}
-	values, err := parse(data)
-	if err != nil {
-		return fmt.Errorf("the secrets file %s: %w", f.path, err)
-	}
-	f.values, f.seen = values, now
-	return nil
-}
-
-// trust refuses a file that others can read or change.
-func (f *File) trust(info os.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("the secrets file %s is not a regular file", f.path)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("the secrets file %s has mode %04o: others may read it → chmod 600 %s", f.path, mode, f.path)
-	}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("the secrets file %s belongs to user %d, who could change it", f.path, s.Uid)
-	}
-	return nil
+	value, ok = values[namespace][name]
+	return value, ok, nil
 }
 
 // parse reads either form.

@@ -37,12 +37,12 @@ func TestLookup(t *testing.T) {
 			for _, c := range []struct{ namespace, name, want string }{
 				{"default", "TOKEN", "a=b "}, {"fin", "TOKEN", "other"}, {"default", "EMPTY", ""},
 			} {
-				if got, err := f.Lookup(c.namespace, c.name); got != c.want || err != nil {
-					t.Errorf("Lookup(%q, %q) = %q, %v, want %q", c.namespace, c.name, got, err, c.want)
+				if got, ok, err := f.Lookup(c.namespace, c.name); got != c.want || !ok || err != nil {
+					t.Errorf("Lookup(%q, %q) = %q, %v, %v, want %q", c.namespace, c.name, got, ok, err, c.want)
 				}
 			}
-			if _, err := f.Lookup("fin", "EMPTY"); err == nil || !strings.Contains(err.Error(), "secret EMPTY is not set in fin") {
-				t.Errorf("Lookup = %v", err)
+			if got, ok, err := f.Lookup("fin", "EMPTY"); got != "" || ok || err != nil {
+				t.Errorf("Lookup of what is not there = %q, %v, %v", got, ok, err)
 			}
 			// A change is seen at the next look.
 			write(t, path, "TOKEN=new", 0o600)
@@ -50,14 +50,14 @@ func TestLookup(t *testing.T) {
 			if err := os.Chtimes(path, later, later); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := f.Lookup("default", "TOKEN"); got != "new" || err != nil {
+			if got, _, err := f.Lookup("default", "TOKEN"); got != "new" || err != nil {
 				t.Errorf("Lookup after a change = %q, %v", got, err)
 			}
 			// One that others may read is not believed any more.
 			if err := os.Chmod(path, 0o640); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.Lookup("default", "TOKEN"); err == nil || f.Check() == nil {
+			if _, _, err := f.Lookup("default", "TOKEN"); err == nil || f.Check() == nil {
 				t.Error("a file that others may read was used")
 			}
 		})
@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 	if none != nil || err != nil || none.Check() != nil {
 		t.Errorf("Open of nothing = %v, %v", none, err)
 	}
-	if _, err := none.Lookup("default", "A"); err == nil {
+	if _, ok, err := none.Lookup("default", "A"); ok || err != nil {
 		t.Error("no file has a secret")
 	}
 }

@@ -92,8 +92,10 @@ func (w *Worker) render(h *held, place *process.Attempt) (attempt.Rendered, []ou
 		c.Dir = "/"
 	}
 	var secrets []output.Secret
+	sealed := h.sealed
+	h.sealed = nil
 	c.Secret = func(name string) (string, error) {
-		value, err := w.cfg.Secret(c.Run.Namespace, name)
+		value, err := w.secret(c.Run.Namespace, name, sealed)
 		if err == nil {
 			secrets = append(secrets, output.Secret{Name: name, Value: value})
 		}

@@ -40,6 +40,8 @@ type held struct {
 	task  *pipeline.Task
 	plan  *attempt.Plan
 	given attempt.Context
+	// sealed are the secrets of the database that the attempt names.
+	sealed map[string]db.NewestSecretsRow
 
 	place *process.Attempt
 	log   *output.Log // nil: it printed nothing that is kept

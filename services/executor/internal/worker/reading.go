@@ -27,11 +27,13 @@ type reading struct {
 	tasks    pairs
 	outputs  db.LoadOutputsParams
 	standing []int64
+	secrets  map[secretKey]bool // that are named
 
 	itemOf    map[itemKey]json.RawMessage
 	earlier   map[taskKey]*attempt.Earlier
 	size      map[taskKey]int // bytes of outputs collected
 	standings map[int64]db.StandingsRow
+	sealed    map[secretKey]db.NewestSecretsRow
 }
 
 type taskKey struct {
@@ -59,7 +61,7 @@ func newReading(w *Worker) *reading {
 	return &reading{
 		w: w, revs: map[int64]*revision.Revision{}, facts: map[int64]facts{}, asked: map[taskKey]bool{},
 		itemOf: map[itemKey]json.RawMessage{}, earlier: map[taskKey]*attempt.Earlier{}, size: map[taskKey]int{},
-		standings: map[int64]db.StandingsRow{},
+		standings: map[int64]db.StandingsRow{}, secrets: map[secretKey]bool{}, sealed: map[secretKey]db.NewestSecretsRow{},
 	}
 }
 
@@ -76,6 +78,9 @@ func (r *reading) need(h *held, rev *revision.Revision) {
 	}
 	if h.index >= 0 {
 		r.items.add(run, int(h.live.Number))
+	}
+	for _, name := range h.plan.Secrets() {
+		r.secrets[secretKey{rev.Graph.Pipeline().Namespace, name}] = true
 	}
 	reads := h.plan.Reads()
 	if reads.Result && !slices.Contains(r.standing, run) {
@@ -136,9 +141,11 @@ func (r *reading) read(ctx context.Context) error {
 	if len(r.standing) > 0 {
 		asks = append(asks, func(q *db.Queries) (err error) { standings, err = q.Standings(ctx, r.standing); return err })
 	}
+	asks = append(asks, r.askSecrets(ctx)...)
 	if err := db.InOneTrip(ctx, r.w.cfg.Control, asks...); err != nil {
 		return fmt.Errorf("read what tasks are given: %w", err)
 	}
+	r.w.reads.noted(r.sealed)
 	for _, row := range facts {
 		f, err := factsOf(row, r.revs[row.ID])
 		if err != nil {
@@ -253,5 +260,13 @@ func (r *reading) give(h *held) error {
 		c.Result, c.Reason = standing.Standing()
 	}
 	h.given = c
+	for _, name := range h.plan.Secrets() {
+		if row, ok := r.sealed[secretKey{f.run.Namespace, name}]; ok {
+			if h.sealed == nil {
+				h.sealed = map[string]db.NewestSecretsRow{}
+			}
+			h.sealed[name] = row
+		}
+	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/lease"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
 )
 
 // Config is what a Worker works with. Everything but Runner is needed.
@@ -41,8 +42,11 @@ type Config struct {
 	Runner Runner
 	// Path is PATH for tasks.
 	Path string
-	// Secret resolves a secret of a namespace. Its errors are shown.
-	Secret func(namespace, name string) (string, error)
+	// OwnSecret gives a secret that this executor has of its own, which is taken
+	// before one of the same name in the database. Its errors are shown.
+	OwnSecret func(namespace, name string) (value string, ok bool, err error)
+	// Secrets opens those of the database.
+	Secrets *secrets.Keyring
 	// Room says why the disk is too full for new work, or nil.
 	Room func() error
 	// Notify hints to other services, after a commit.
@@ -75,6 +79,7 @@ type Outcome struct {
 type Worker struct {
 	cfg   Config
 	facts *lru.Cache[int64, facts]
+	reads secretReads
 	plans *lru.Cache[planKey, *attempt.Plan]
 	kick  chan struct{}
 	epoch time.Time
