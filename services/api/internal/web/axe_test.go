@@ -63,6 +63,13 @@ var screens = []struct{ name, path string }{
 	{"cancel", "/p/default/nightly_etl/7/cancel"},
 	{"pause", "/p/default/nightly_etl/pause"},
 	{"runs", "/runs"},
+	{"secrets", "/secrets"},
+	{"secret-set", "/secrets/set"},
+	{"secret-set-one", "/secrets/set?namespace=default&name=WAREHOUSE_DSN"},
+	{"secret-delete", "/secrets/delete?namespace=default&name=WAREHOUSE_DSN"},
+	{"vars", "/vars"},
+	{"var-set", "/vars/set?namespace=default&name=REGION"},
+	{"var-delete", "/vars/delete?namespace=default&name=REGION"},
 	{"account", "/me"},
 	{"not-found", "/p/default/nightly_elt"},
 }
@@ -181,6 +188,9 @@ func TestHostileTextDoesNothing(t *testing.T) {
 	})
 	w.exec("UPDATE pipeline SET description = $1, owner = $2, labels = $3, paused_at = now(), paused_by = $4, pause_reason = $1", joined, all[1], `{"`+"k"+`": `+quoted(all[8])+`}`, all[9])
 	w.exec("UPDATE executor SET name = $1", all[10])
+	w.exec("INSERT INTO var (namespace, name, value, updated_by) VALUES ('default', 'HOSTILE', $1, $2)", joined, all[1])
+	w.exec("INSERT INTO secret (namespace, name, version, sealed, created_by) VALUES ('default', 'HOSTILE', 1, 'x', $1)", all[2])
+	w.exec("INSERT INTO secret_read (namespace, name, read_by) VALUES ('default', 'HOSTILE', $1)", all[3])
 	w.exec("UPDATE schedule SET broken = $1", joined)
 	w.exec("UPDATE source SET name = $1", all[11])
 	w.exec("INSERT INTO tick (schedule_id, fire_at, state, reason, detail) SELECT s.id, now(), 'failed', $1, $2 FROM schedule AS s", all[12], joined)
@@ -194,6 +204,7 @@ func TestHostileTextDoesNothing(t *testing.T) {
 		"/p", "/p?q=" + "%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E", "/p/default/nightly_etl", "/p/default/nightly_etl/ticks", "/p/default/nightly_etl/definition",
 		"/p/default/nightly_etl/1", "/p/default/nightly_etl/1?task=shards", "/p/default/nightly_etl/2", "/p/default/nightly_etl/1/extract_orders/1", "/p/default/nightly_etl/1/shards%5B1%5D/1",
 		"/p/default/nightly_etl/2/extract_orders/1", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
+		"/secrets", "/vars", "/vars/set?namespace=default&name=HOSTILE", "/vars/delete?namespace=default&name=HOSTILE", "/secrets/set?name=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&namespace=%22%3E%3Cscript%3E",
 		"/p/%3Cscript%3Ewindow.__pwned=1%3C%2Fscript%3E/x", "/p/default/nightly_etl/1/%3Cimg%20src=x%20onerror=window.__pwned=1%3E/1", "/nowhere/%22%3E%3Cscript%3Ewindow.__pwned=1%3C/script%3E", "/p?%3Cscript%3E=1",
 	} {
 		b.mu.Lock()

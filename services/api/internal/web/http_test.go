@@ -199,6 +199,8 @@ var least = map[string]api.Role{
 	"GET /p/:ns/:name/pause": "viewer", "POST /p/:ns/:name/pause": "operator", "POST /p/:ns/:name/resume": "operator", "GET /p/:ns/:name/:no": "viewer",
 	"GET /p/:ns/:name/:no/cancel": "viewer", "POST /p/:ns/:name/:no/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
 	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /events": "viewer",
+	"GET /secrets": "viewer", "GET /secrets/set": "viewer", "POST /secrets/set": "author", "GET /secrets/delete": "viewer", "POST /secrets/delete": "author",
+	"GET /vars": "viewer", "GET /vars/set": "viewer", "POST /vars/set": "author", "GET /vars/delete": "viewer", "POST /vars/delete": "author",
 }
 
 func TestEveryPageAsksForItsRole(t *testing.T) {
@@ -206,7 +208,7 @@ func TestEveryPageAsksForItsRole(t *testing.T) {
 	w := newWorld(t)
 	w.full()
 	people := map[api.Role]*visitor{"": w.visitor(), api.RoleViewer: w.as(api.RoleViewer), api.RoleOperator: w.as(api.RoleOperator)}
-	order := map[api.Role]int{"": 0, api.RoleViewer: 1, api.RoleOperator: 2}
+	order := map[api.Role]int{"": 0, api.RoleViewer: 1, api.RoleOperator: 2, api.RoleAuthor: 3}
 	elsewhere := w.as(api.RoleOperator, "elsewhere")
 	fill := strings.NewReplacer(":ns", "default", ":name", "nightly_etl", ":no", "6", ":task", "load", ":attempt", "3", ":file", "icon.svg").Replace
 	s, err := web.New(web.Config{App: app.New(app.Config{})})
@@ -220,7 +222,7 @@ func TestEveryPageAsksForItsRole(t *testing.T) {
 			t.Errorf("%s is not in the table", key)
 			continue
 		}
-		if (want == "") != (r.Rule == access.Public) || (want == "operator") != (r.Rule == access.Operator) {
+		if (want == "") != (r.Rule == access.Public) || (want == "operator") != (r.Rule == access.Operator) || (want == "author") != (r.Rule == access.Author) {
 			t.Errorf("%s has rule %d, the table says %q", key, r.Rule, want)
 		}
 		if key == "GET /events" || strings.HasPrefix(key, "POST /log") {

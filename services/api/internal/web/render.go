@@ -49,7 +49,9 @@ func write(c echo.Context, status int, body []byte) error {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Vary", "HX-Request-Type, HX-Target, Cookie, Accept-Encoding")
-	if status == http.StatusOK && c.Request().Method == http.MethodGet && len(h.Values("Set-Cookie")) == 0 {
+	if c.Get(noStoreKey) != nil {
+		h.Set("Cache-Control", "no-store")
+	} else if status == http.StatusOK && c.Request().Method == http.MethodGet && len(h.Values("Set-Cookie")) == 0 {
 		sum := sha256.Sum256(body)
 		tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
 		h.Set("ETag", tag)
@@ -66,6 +68,11 @@ func write(c echo.Context, status int, body []byte) error {
 	_, err := c.Response().Write(body)
 	return err
 }
+
+const noStoreKey = "no-store"
+
+// noStore keeps an answer out of every cache: it holds names of secrets.
+func noStore(c echo.Context) { c.Set(noStoreKey, true) }
 
 func squeeze(body []byte, level int) []byte {
 	var buf bytes.Buffer

@@ -88,6 +88,32 @@ var pages = map[string]func(fill func(any)) templ.Component{
 		fill(&p)
 		return Layout(p.Base, RunsMain(p))
 	},
+	"secrets": func(fill func(any)) templ.Component {
+		var p SecretsPage
+		fill(&p)
+		return Layout(p.Base, SecretsMain(p))
+	},
+	"vars": func(fill func(any)) templ.Component {
+		var p VarsPage
+		fill(&p)
+		return Layout(p.Base, VarsMain(p))
+	},
+	"set secret": func(fill func(any)) templ.Component {
+		var p SetPage
+		fill(&p)
+		return Layout(p.Base, SetMain(p))
+	},
+	"set var": func(fill func(any)) templ.Component {
+		var p SetPage
+		fill(&p)
+		p.Secret, p.Known = false, false
+		return Layout(p.Base, SetMain(p))
+	},
+	"delete": func(fill func(any)) templ.Component {
+		var p DeletePage
+		fill(&p)
+		return Layout(p.Base, DeleteMain(p))
+	},
 	"login": func(fill func(any)) templ.Component {
 		var p LoginPage
 		fill(&p)

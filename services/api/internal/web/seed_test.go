@@ -25,13 +25,14 @@ type world struct {
 	database string
 	url      string
 	token    string // an admin's
+	keys     string // the key file of secrets
 	conn     *pgx.Conn
 	now      time.Time
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, database: dbtest.URL(t)}
+	w := &world{t: t, database: dbtest.URL(t), keys: keyFile(t)}
 	w.url = w.start()
 	var err error
 	if w.conn, err = pgx.Connect(t.Context(), w.database); err != nil {
@@ -54,7 +55,7 @@ func (w *world) start() string {
 	go func() {
 		done <- service.Run(ctx, service.Config{
 			DatabaseURL: w.database, Listener: l, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-			FirstToken: func(secret string) { tokens <- secret },
+			FirstToken: func(secret string) { tokens <- secret }, SecretKeyFile: w.keys,
 		})
 	}()
 	w.t.Cleanup(func() {
@@ -452,6 +453,7 @@ func (w *world) full() {
 		"gdpr.yaml", simple("gdpr_purge", "0 4 * * 1", "Europe/Amsterdam", "Forgets people who asked for it."),
 		"report.yaml", simple("reports", "", "", "Monthly reports, by hand."),
 		"hello.yaml", simple("hello", "* * * * *", "UTC", ""))
+	w.outside()
 	for i := range 14 {
 		state := []string{"succeeded", "succeeded", "failed", "succeeded", "succeeded", "canceled", "succeeded"}[i%7]
 		w.add(run{pipeline: "crm_pull", state: state, due: w.now.Add(time.Duration(i-14) * time.Hour), start: sec, end: time.Duration(30+(i*37)%90) * sec})
@@ -466,6 +468,37 @@ func (w *world) full() {
 	w.add(run{pipeline: "nightly_etl", state: "running", trigger: "manual", by: "ana", note: "again, with the fixed rates", due: w.now.Add(-70 * sec), start: sec, params: `{"region": "us", "limit": 50}`, tasks: runningTasks()})
 	w.add(run{pipeline: "nightly_etl", state: "queued", trigger: "manual", by: "bo", due: w.now.Add(-10 * sec), params: `{"region": "ap"}`})
 	if _, err := w.client().Pause(w.t.Context(), "default", "gdpr_purge", api.PauseRequest{Reason: "migration of the archive", Until: w.now.Add(72 * time.Hour)}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// outside fills the world with secrets and variables, and with pipelines that name them.
+func (w *world) outside() {
+	w.t.Helper()
+	c, ctx := w.client(), w.t.Context()
+	for name, value := range map[string]string{"REGION": "eu-west-1", "BUCKET": "s3://raw/" + strings.Repeat("quite-a-long-prefix/", 6)} {
+		if _, err := c.SetVar(ctx, "default", name, value); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for range 4 {
+		if _, err := c.SetSecret(ctx, "default", "WAREHOUSE_DSN", "c4nary-of-the-world"); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := c.SetSecret(ctx, "default", "SALES_HOOK", "c4nary-of-the-world"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.exec("INSERT INTO secret_read (namespace, name, read_at, read_by) VALUES ('default', 'WAREHOUSE_DSN', $1, 'wh-2')", w.now.Add(-time.Hour))
+	var pairs []string
+	for _, name := range []string{"sales_daily", "stock_daily", "tax_monthly", "fees_monthly"} {
+		pairs = append(pairs, name+".yaml", "name: "+name+"\ntasks: {load: {run: x, env: {R: \"${{ vars.REGION }}\"}, secrets: {DSN: WAREHOUSE_DSN, KEY: MISSING_KEY}}}\n")
+	}
+	req := api.RegisterRequest{Source: "secrets"}
+	for i := 0; i < len(pairs); i += 2 {
+		req.Files = append(req.Files, api.SourceFile{Name: pairs[i], Text: pairs[i+1]})
+	}
+	if _, err := c.Register(ctx, req); err != nil {
 		w.t.Fatal(err)
 	}
 }

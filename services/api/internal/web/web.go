@@ -82,6 +82,8 @@ func (s *Server) Routes() []access.Route {
 	}
 	runForm := post("/p/:ns/:name/run", access.Operator, s.startRun)
 	runForm.Body = 512 << 10
+	secretForm, varForm := post("/secrets/set", access.Author, s.setSecret), post("/vars/set", access.Author, s.setVar)
+	secretForm.Body, varForm.Body = 256<<10, 128<<10 // a form escapes what it sends
 	events := get("/events", s.events)
 	events.Stream = true
 	download := get("/p/:ns/:name/:no/:task/:attempt/log.txt", s.download)
@@ -112,6 +114,16 @@ func (s *Server) Routes() []access.Route {
 		get("/p/:ns/:name/:no/:task/:attempt", s.attempt),
 		download,
 		get("/runs", s.runs),
+		get("/secrets", s.secrets),
+		get("/secrets/set", s.setSecretPage),
+		secretForm,
+		get("/secrets/delete", s.askDelete(true)),
+		post("/secrets/delete", access.Author, s.delete(true)),
+		get("/vars", s.vars),
+		get("/vars/set", s.setVarPage),
+		varForm,
+		get("/vars/delete", s.askDelete(false)),
+		post("/vars/delete", access.Author, s.delete(false)),
 		events,
 	}
 }

@@ -68,6 +68,12 @@
   times();
   all("[data-follow]").forEach((b) => { if (b.classList.contains("tail")) b.scrollTop = b.scrollHeight; });
 
+  // What is typed hidden can be looked at while it is typed.
+  for (const e of all("[data-reveal]")) {
+    e.closest("label").hidden = false;
+    e.addEventListener("change", () => { $("#" + e.dataset.reveal).type = e.checked ? "text" : "password"; });
+  }
+
   const wrong = $("[data-focus]");
   if (wrong) wrong.focus();
 
