@@ -183,7 +183,7 @@ WITH k AS (
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
-    SELECT c.run_id, c.state, c.reason, c.outputs, c.reopened, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
+    SELECT c.run_id, c.state, c.reason, c.outputs, c.reopened, c.backfill_id, r.pipeline_id, r.revision_id, r.number, r.namespace, r.pipeline, r.trigger, r.schedule_id, r.fire_at,
         r.scheduled_at, r.interval_start, r.interval_end, r.group_id, r.created_at, r.started_at, greatest(statement_timestamp(), r.created_at, r.started_at)::timestamptz AS ended_at
     FROM closed AS c
     CROSS JOIN LATERAL (
@@ -214,7 +214,7 @@ WITH k AS (
     FROM closed AS c
     WHERE c.backfill_id > 0
 )
-SELECT h.run_id::bigint AS id, h.pipeline_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
+SELECT h.run_id::bigint AS id, h.pipeline_id, h.backfill_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
     h.reopened::boolean AS reopened
 FROM history AS h
 `
@@ -229,6 +229,7 @@ type FinishRunsParams struct {
 type FinishRunsRow struct {
 	ID         int64
 	PipelineID int64
+	BackfillID int64
 	State      string
 	EndedAt    time.Time
 	Seconds    float64
@@ -255,6 +256,7 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]Finis
 		if err := rows.Scan(
 			&i.ID,
 			&i.PipelineID,
+			&i.BackfillID,
 			&i.State,
 			&i.EndedAt,
 			&i.Seconds,

@@ -277,11 +277,19 @@ var corruptions = map[string][]string{
 		"UPDATE open_run SET unfinished = 1 WHERE run_id = $R2",
 		"UPDATE task SET ok = 1, unfinished = 1 WHERE items IS NOT NULL",
 	},
-	"inv_59_wake_ignored": {"UPDATE wake SET not_before = '-infinity'"},
+	"inv_67_backfill_drifted": {
+		"WITH b AS (" + aBackfill + "), t AS (INSERT INTO backfill_tick (backfill_id, fire_at, interval_start) SELECT b.id, now(), now() FROM b) SELECT 1 FROM b",
+		"WITH b AS (" + aBackfill + ") INSERT INTO wake (kind, subject) SELECT 'b', b.id FROM b",
+	},
+	"inv_68_backfill_run_doubled": {"UPDATE run SET trigger = 'backfill', schedule_id = 1, fire_at = now() - interval '1 day' WHERE ended_at IS NULL"},
+	"inv_59_wake_ignored":         {"UPDATE wake SET not_before = '-infinity'"},
 }
 
 // These look at sessions of the server; dbtest's own check covers them.
 var notCorrupted = []string{"inv_51_stuck_session", "inv_52_lock_left"}
+
+const aBackfill = `INSERT INTO backfill (pipeline_id, schedule_id, from_at, until_at, which, most, ticks, waiting)
+	SELECT p.id, 1, now(), now(), 'all', 1, 1, 1 FROM pipeline AS p LIMIT 1 RETURNING id`
 
 func TestInvariantsHoldOnWhatIsConsistentAndReportWhatIsNot(t *testing.T) {
 	t.Parallel()

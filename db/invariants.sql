@@ -126,7 +126,7 @@ SELECT t.schedule_id, t.fire_at
 FROM tick AS t
 JOIN public.schedule AS s ON s.id = t.schedule_id
 JOIN public.pipeline AS p ON p.id = s.pipeline_id
-WHERE t.state = 'run' AND t.decided_at > p.paused_at;
+WHERE t.state = 'run' AND t.decided_at > p.paused_at AND (p.paused_until IS NULL OR t.fire_at <= p.paused_until);
 
 -- A run uses a revision of its own pipeline that existed when it was made.
 CREATE VIEW inv_10_wrong_revision AS
@@ -649,6 +649,31 @@ WHERE o.run_id >= low()
   AND o.items IS NOT NULL
   AND (o.unfinished, o.ok, o.failed, o.canceled, o.skipped) <> (x.unfinished, x.ok, x.failed, x.canceled, x.skipped);
 COMMENT ON VIEW inv_58_counter_drifted IS 'Q';
+
+-- A backfill's counts are what counting its ticks gives, and one that is not at its end is looked at again.
+CREATE VIEW inv_67_backfill_drifted AS
+SELECT b.id, 'counts' AS what
+FROM public.backfill AS b
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE t.state = 'waiting') AS waiting, count(*) FILTER (WHERE t.state = 'open') AS open,
+        count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded, count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) AS ticks
+    FROM public.backfill_tick AS t
+    WHERE t.backfill_id = b.id
+) AS x
+WHERE (b.waiting, b.open, b.succeeded, b.failed, b.ticks) <> (x.waiting, x.open, x.succeeded, x.failed, x.ticks)
+UNION ALL
+SELECT b.id, 'no wake'
+FROM public.backfill AS b
+WHERE (b.state = 'running' OR b.open > 0)
+  AND NOT EXISTS (SELECT FROM public.wake AS w WHERE w.kind = 'b' AND w.subject = b.id);
+
+-- One tick, one run of a backfill at a time.
+CREATE VIEW inv_68_backfill_run_doubled AS
+SELECT r.schedule_id, r.fire_at, count(*) AS n
+FROM run AS r
+WHERE r.trigger = 'backfill' AND r.ended_at IS NULL
+GROUP BY 1, 2
+HAVING count(*) > 1;
 
 -- Somebody left a wake and nobody looked.
 CREATE VIEW inv_59_wake_ignored AS

@@ -95,26 +95,30 @@ func (q *Queries) EnsureGroups(ctx context.Context, namespaces []string, names [
 }
 
 const groupCounts = `-- name: GroupCounts :many
-SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted
+SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills
 FROM (SELECT DISTINCT unnest($1::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
         count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
-        count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted
+        count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted,
+        count(*) FILTER (WHERE o.state = 'running' AND o.backfill_id > 0)::int AS running_backfills,
+        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills
     FROM open_run AS o
     WHERE o.group_id = a.group_id
 ) AS k
 `
 
 type GroupCountsRow struct {
-	GroupID int64
-	Running int32
-	Queued  int32
-	Counted int32
+	GroupID          int64
+	Running          int32
+	Queued           int32
+	Counted          int32
+	RunningBackfills int32
+	QueuedBackfills  int32
 }
 
 // GroupCounts says how many runs of each group run and how many are queued (of those that count
-// towards the queue's limit, and in all).
+// towards the queue's limit, and in all), and how many of each are of backfills.
 func (q *Queries) GroupCounts(ctx context.Context, ids []int64) ([]GroupCountsRow, error) {
 	rows, err := q.db.Query(ctx, groupCounts, ids)
 	if err != nil {
@@ -129,6 +133,8 @@ func (q *Queries) GroupCounts(ctx context.Context, ids []int64) ([]GroupCountsRo
 			&i.Running,
 			&i.Queued,
 			&i.Counted,
+			&i.RunningBackfills,
+			&i.QueuedBackfills,
 		); err != nil {
 			return nil, err
 		}
@@ -521,17 +527,18 @@ func (q *Queries) PipelineGroups(ctx context.Context, pipelines []int64) ([]Pipe
 }
 
 const plannedPipelines = `-- name: PlannedPipelines :many
-SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen
+SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, p.paused_until, (p.frozen_at IS NOT NULL)::boolean AS frozen
 FROM pipeline AS p
 WHERE p.id = ANY($1::bigint[])
 `
 
 type PlannedPipelinesRow struct {
-	ID        int64
-	Namespace string
-	Name      string
-	Paused    bool
-	Frozen    bool
+	ID          int64
+	Namespace   string
+	Name        string
+	Paused      bool
+	PausedUntil *time.Time
+	Frozen      bool
 }
 
 // PlannedPipelines gives the pipelines of schedules that the caller has locked. It is a statement of its
@@ -550,6 +557,7 @@ func (q *Queries) PlannedPipelines(ctx context.Context, ids []int64) ([]PlannedP
 			&i.Namespace,
 			&i.Name,
 			&i.Paused,
+			&i.PausedUntil,
 			&i.Frozen,
 		); err != nil {
 			return nil, err

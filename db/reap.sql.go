@@ -144,7 +144,7 @@ WITH RECURSIVE names AS (
     FROM names AS n
     CROSS JOIN LATERAL (SELECT l.executor AS id FROM live AS l WHERE l.executor > n.id ORDER BY l.executor LIMIT 1) AS x
 )
-SELECT d.woken, d.admit, d.late, d.orphans, e.id, coalesce(e.name, '')::text AS name, coalesce(e.beat, 0)::bigint AS beat,
+SELECT d.woken, d.admit, d.backfill, d.late, d.orphans, e.id, coalesce(e.name, '')::text AS name, coalesce(e.beat, 0)::bigint AS beat,
     coalesce(e.lease_until < now(), false)::boolean AS expired,
     coalesce(e.lease_until > now() + interval '2 milliseconds' * $1::bigint, false)::boolean AS ahead
 FROM (
@@ -153,6 +153,7 @@ FROM (
         (coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'r' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)
             OR coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'p' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false))::boolean AS woken,
         coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'g' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS admit,
+        coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'b' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS backfill,
         (EXISTS (SELECT 1 FROM open_run AS o WHERE o.deadline_at <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM ready AS r WHERE r.queue_deadline <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM waiter AS w WHERE w.queue_deadline <= statement_timestamp())
@@ -169,19 +170,20 @@ LEFT JOIN executor AS e ON e.stopped_at IS NULL
 `
 
 type LookRow struct {
-	Woken   bool
-	Admit   bool
-	Late    bool
-	Orphans bool
-	ID      *uuid.UUID
-	Name    string
-	Beat    int64
-	Expired bool
-	Ahead   bool
+	Woken    bool
+	Admit    bool
+	Backfill bool
+	Late     bool
+	Orphans  bool
+	ID       *uuid.UUID
+	Name     string
+	Beat     int64
+	Expired  bool
+	Ahead    bool
 }
 
-// Look is all that a scheduler at rest asks, once a second: whether runs or pools, and groups, have been
-// woken and nobody said so; whether a time has passed that the reaper acts on; whether an executor that is
+// Look is all that a scheduler at rest asks, once a second: whether runs or pools, groups, and backfills have
+// been woken and nobody said so; whether a time has passed that the reaper acts on; whether an executor that is
 // gone still holds something (as LiveExecutors finds it). With it comes every executor that has not
 // stopped, for the reaper to compare with what it saw before: a lease has to be over and the beat has to
 // stand still. Without executors there is one row, and its id is NULL.
@@ -197,6 +199,7 @@ func (q *Queries) Look(ctx context.Context, leaseMs int64) ([]LookRow, error) {
 		if err := rows.Scan(
 			&i.Woken,
 			&i.Admit,
+			&i.Backfill,
 			&i.Late,
 			&i.Orphans,
 			&i.ID,
@@ -236,6 +239,7 @@ const resumePipelines = `-- name: ResumePipelines :many
 UPDATE pipeline AS p
 SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, paused_until = NULL
 WHERE p.paused_until <= coalesce($1::timestamptz, statement_timestamp())
+  AND NOT EXISTS (SELECT 1 FROM schedule AS s WHERE s.pipeline_id = p.id AND s.ended_at IS NULL AND s.next_at <= p.paused_until)
 RETURNING p.id, p.namespace, p.name
 `
 
@@ -245,7 +249,7 @@ type ResumePipelinesRow struct {
 	Name      string
 }
 
-// ResumePipelines ends pauses whose time is over.
+// ResumePipelines ends pauses whose time is over, once every tick that came due in them is decided.
 func (q *Queries) ResumePipelines(ctx context.Context, now *time.Time) ([]ResumePipelinesRow, error) {
 	rows, err := q.db.Query(ctx, resumePipelines, now)
 	if err != nil {

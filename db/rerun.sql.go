@@ -188,8 +188,8 @@ func (q *Queries) MarkTask(ctx context.Context, arg MarkTaskParams) (int64, erro
 }
 
 const openAgain = `-- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state)
-VALUES ($1, $2, $3, $4, 'queued')
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
+VALUES ($1, $2, $3, $4, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = $1), 0))
 ON CONFLICT (run_id) DO NOTHING
 `
 

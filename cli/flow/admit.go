@@ -10,6 +10,7 @@ import (
 type RunningRun struct {
 	ID              int64
 	CancelRequested bool
+	Backfill        bool // of a backfill
 }
 
 // QueuedRun is a run that waits for its group, judged by its own revision.
@@ -20,7 +21,16 @@ type QueuedRun struct {
 	FromTick         bool
 	Counted          bool // towards max_queued
 	// Frozen runs wait for the thaw of their pipeline, and hold nobody back.
-	Frozen bool
+	Frozen   bool
+	Backfill bool // of a backfill: it waits, whatever OnConflict says
+}
+
+// GroupLoad is how many runs of a group run and wait, and how many of each are
+// of backfills.
+type GroupLoad struct {
+	Running, Queued                   int
+	Counted                           int // of those that wait, towards max_queued
+	RunningBackfills, QueuedBackfills int
 }
 
 // Admission is what becomes of a group's queue. A run that is in none of the
@@ -50,21 +60,42 @@ const (
 // Admit decides the queue of a group: running and queued are all its runs, each
 // in order of creation. A run starts when fewer than its own limit run and
 // nobody waits before it.
+//
+// Backfills stand outside of conflicts: a run that only they keep from starting
+// waits for them, whatever its OnConflict, and they are not canceled for others.
 func Admit(running []RunningRun, queued []QueuedRun) Admission {
 	var a Admission
-	var waiting []int64 // queued runs that stay
-	leaving := 0        // running ones that were asked to stop
+	var waiting, patient []int64 // queued runs that stay; patient are those of backfills
+	leaving := 0                 // running ones that were asked to stop
+	others := 0                  // running or started, and of no backfill
+	ours := map[int64]bool{}     // started, and of a backfill
 	for _, r := range running {
 		if r.CancelRequested {
 			leaving++
+		}
+		if !r.Backfill {
+			others++
 		}
 	}
 	for _, q := range queued {
 		if gate.Starts(q.Frozen) != "" {
 			continue
 		}
-		if gate.Room(len(running)+len(a.Start), len(waiting), q.Limit) {
+		if gate.Room(len(running)+len(a.Start), len(waiting)+len(patient), q.Limit) {
 			a.Start = append(a.Start, q.ID)
+			if q.Backfill {
+				ours[q.ID] = true
+			} else {
+				others++
+			}
+			continue
+		}
+		if q.Backfill {
+			patient = append(patient, q.ID)
+			continue
+		}
+		if len(waiting) == 0 && others < q.Limit {
+			waiting = append(waiting, q.ID)
 			continue
 		}
 		switch q.OnConflict {
@@ -75,10 +106,11 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 		case OnConflictCancel:
 			a.Cancel = append(a.Cancel, waiting...)
 			waiting = waiting[:0]
-			a.makeRoom(running, q.Limit, &leaving)
+			others -= a.makeRoom(running, q.Limit, &leaving, ours)
 			// What never started is gone at once, so it may do already.
-			if gate.Room(len(running)+len(a.Start), 0, q.Limit) {
+			if gate.Room(len(running)+len(a.Start), len(patient), q.Limit) {
 				a.Start = append(a.Start, q.ID)
+				others++
 			} else {
 				waiting = append(waiting, q.ID)
 			}
@@ -89,35 +121,45 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 	return a
 }
 
-// makeRoom cancels the oldest runs until one more fits under limit.
-func (a *Admission) makeRoom(running []RunningRun, limit int, leaving *int) {
+// makeRoom cancels the oldest runs until one more fits under limit, and says how
+// many of them had only been started here. Those of backfills stay.
+func (a *Admission) makeRoom(running []RunningRun, limit int, leaving *int, ours map[int64]bool) (gone int) {
 	for _, r := range running {
 		if len(running)+len(a.Start)-*leaving < limit {
-			return
+			return gone
 		}
-		if !r.CancelRequested && !slices.Contains(a.Cancel, r.ID) {
+		if !r.Backfill && !r.CancelRequested && !slices.Contains(a.Cancel, r.ID) {
 			a.Cancel = append(a.Cancel, r.ID)
 			*leaving++
 		}
 	}
-	for len(a.Start) > 0 && len(running)+len(a.Start)-*leaving >= limit {
-		a.Cancel = append(a.Cancel, a.Start[0])
-		a.Start = a.Start[1:]
+	for i := 0; i < len(a.Start) && len(running)+len(a.Start)-*leaving >= limit; {
+		if ours[a.Start[i]] {
+			i++
+			continue
+		}
+		a.Cancel = append(a.Cancel, a.Start[i])
+		a.Start = slices.Delete(a.Start, i, i+1)
+		gone++
 	}
+	return gone
 }
 
 // AdmitTick says what becomes of a tick whose run would be q, in a group as it
-// is now: how many of its runs run, wait, and of those waiting count towards
-// max_queued.
-func AdmitTick(running, queued, counted int, q QueuedRun) TickVerdict {
-	if gate.Room(running, queued, q.Limit) {
+// is now.
+func AdmitTick(g GroupLoad, q QueuedRun) TickVerdict {
+	if gate.Room(g.Running, g.Queued, q.Limit) {
 		return TickVerdict{Run: true, Start: true}
 	}
-	switch q.OnConflict {
+	conflict := q.OnConflict
+	if g.Queued == g.QueuedBackfills && g.Running-g.RunningBackfills < q.Limit {
+		conflict = OnConflictQueue // only backfills are in its way
+	}
+	switch conflict {
 	case OnConflictSkip:
 		return TickVerdict{Reason: ReasonOverlap}
 	case OnConflictQueue, "":
-		if q.Counted && counted >= q.MaxQueued {
+		if q.Counted && g.Counted >= q.MaxQueued {
 			return TickVerdict{Reason: ReasonQueueFull}
 		}
 	}

@@ -18,6 +18,10 @@ func TestAdmit(t *testing.T) {
 		}
 		return out
 	}
+	ours := func(id int64) []RunningRun { return []RunningRun{{ID: id, Backfill: true}} }
+	b := func(id int64, onConflict string, limit int) QueuedRun {
+		return QueuedRun{ID: id, Limit: limit, OnConflict: onConflict, Backfill: true}
+	}
 	for name, c := range map[string]struct {
 		running []RunningRun
 		queued  []QueuedRun
@@ -36,6 +40,15 @@ func TestAdmit(t *testing.T) {
 		"as many as needed":         {r(1, 2, 3), []QueuedRun{q(4, "cancel_running", 2)}, Admission{Cancel: []int64{1, 2}}},
 		"one that never started":    {nil, []QueuedRun{q(1, "queue", 1), q(2, "cancel_running", 1)}, Admission{Start: []int64{2}, Cancel: []int64{1}}},
 		"room for both":             {nil, []QueuedRun{q(1, "queue", 2), q(2, "cancel_running", 2)}, Admission{Start: []int64{1, 2}}},
+
+		"skip waits for a backfill":        {ours(1), []QueuedRun{q(2, "skip", 1), q(3, "skip", 1)}, Admission{Skip: []int64{3}}},
+		"so does fail":                     {ours(1), []QueuedRun{q(2, "fail", 1)}, Admission{}},
+		"nobody cancels a backfill":        {ours(1), []QueuedRun{q(2, "cancel_running", 1)}, Admission{}},
+		"though the next comes":            {ours(1), []QueuedRun{q(2, "cancel_running", 1), q(3, "cancel_running", 1)}, Admission{Cancel: []int64{2}}},
+		"a backfill in the queue waits":    {r(1), []QueuedRun{b(2, "skip", 1), q(3, "queue", 1)}, Admission{}},
+		"a backfill keeps its place":       {nil, []QueuedRun{b(1, "skip", 1), q(2, "cancel_running", 1)}, Admission{Start: []int64{1}}},
+		"its conflict is with the running": {append(r(1), ours(2)...), []QueuedRun{q(3, "skip", 2)}, Admission{}},
+		"the others fill the group":        {append(r(1, 2), ours(3)...), []QueuedRun{q(4, "skip", 2)}, Admission{Skip: []int64{4}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Admit(c.running, c.queued)
@@ -57,12 +70,13 @@ func TestGroupsKeepTheirLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var running []RunningRun
 		var queued []QueuedRun
+		ours := map[int64]bool{}
 		id := int64(0)
 		for step := range 60 {
 			if rapid.Bool().Draw(t, "new") {
 				id++
 				queued = append(queued, QueuedRun{
-					ID: id, Limit: rapid.IntRange(1, 3).Draw(t, "limit"),
+					ID: id, Limit: rapid.IntRange(1, 3).Draw(t, "limit"), Backfill: rapid.Float64Range(0, 1).Draw(t, "backfill") > 0.7,
 					OnConflict: rapid.SampledFrom([]string{"queue", "queue", "skip", "fail", "cancel_running"}).Draw(t, "on_conflict"),
 				})
 			}
@@ -75,6 +89,18 @@ func TestGroupsKeepTheirLimits(t *testing.T) {
 				for _, r := range list {
 					if told[r]++; told[r] > 1 {
 						t.Fatalf("step %d: %d is told two things: %+v", step, r, a)
+					}
+				}
+			}
+			for _, q := range queued {
+				if q.Backfill {
+					ours[q.ID] = true
+				}
+			}
+			for _, list := range [][]int64{a.Cancel, a.Skip, a.Fail} {
+				for _, r := range list {
+					if ours[r] {
+						t.Fatalf("step %d: %d is of a backfill and does not wait: %+v", step, r, a)
 					}
 				}
 			}
@@ -95,10 +121,11 @@ func TestGroupsKeepTheirLimits(t *testing.T) {
 				running[i].CancelRequested = running[i].CancelRequested || contains(a.Cancel, running[i].ID)
 			}
 			for _, s := range a.Start {
-				running = append(running, RunningRun{ID: s})
+				running = append(running, RunningRun{ID: s, Backfill: ours[s]})
 			}
 			queued = rest
-			if len(queued) > 0 && len(running) < queued[0].Limit {
+			// A backfill that waited behind what is canceled now has its turn when that has ended.
+			if len(queued) > 0 && len(running) < queued[0].Limit && (len(a.Cancel) == 0 || !ours[queued[0].ID]) {
 				t.Fatalf("%d could start and does not", queued[0].ID)
 			}
 		}
@@ -133,7 +160,26 @@ func TestAdmitTick(t *testing.T) {
 		"fail makes a run":        {1, 0, 0, QueuedRun{Limit: 1, OnConflict: "fail"}, TickVerdict{Run: true}},
 		"cancel makes a run":      {1, 0, 0, QueuedRun{Limit: 1, OnConflict: "cancel_running"}, TickVerdict{Run: true}},
 	} {
-		if got := AdmitTick(c.running, c.queued, c.counted, c.q); got != c.want {
+		if got := AdmitTick(GroupLoad{Running: c.running, Queued: c.queued, Counted: c.counted}, c.q); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// A tick that only backfills keep from starting is not skipped.
+func TestAdmitTickBesideABackfill(t *testing.T) {
+	skip := QueuedRun{Limit: 1, MaxQueued: 1, OnConflict: "skip", Counted: true}
+	for name, c := range map[string]struct {
+		g    GroupLoad
+		want TickVerdict
+	}{
+		"a backfill runs":         {GroupLoad{Running: 1, RunningBackfills: 1}, TickVerdict{Run: true}},
+		"one waits":               {GroupLoad{Queued: 1, QueuedBackfills: 1}, TickVerdict{Run: true}},
+		"somebody else waits too": {GroupLoad{Running: 1, RunningBackfills: 1, Queued: 1, Counted: 1}, TickVerdict{Reason: ReasonOverlap}},
+		"somebody else runs":      {GroupLoad{Running: 2, RunningBackfills: 1}, TickVerdict{Reason: ReasonOverlap}},
+		"the queue is full":       {GroupLoad{Running: 1, RunningBackfills: 1, Counted: 1}, TickVerdict{Reason: ReasonQueueFull}},
+	} {
+		if got := AdmitTick(c.g, skip); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

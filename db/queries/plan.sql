@@ -13,7 +13,7 @@ FOR UPDATE SKIP LOCKED;
 -- PlannedPipelines gives the pipelines of schedules that the caller has locked. It is a statement of its
 -- own: whoever pauses a pipeline locks its schedules first, so what is read after the lock is what holds.
 -- name: PlannedPipelines :many
-SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, (p.frozen_at IS NOT NULL)::boolean AS frozen
+SELECT p.id, p.namespace, p.name, (p.paused_at IS NOT NULL)::boolean AS paused, p.paused_until, (p.frozen_at IS NOT NULL)::boolean AS frozen
 FROM pipeline AS p
 WHERE p.id = ANY(@ids::bigint[]);
 
@@ -59,14 +59,16 @@ ORDER BY g.id
 FOR UPDATE;
 
 -- GroupCounts says how many runs of each group run and how many are queued (of those that count
--- towards the queue's limit, and in all).
+-- towards the queue's limit, and in all), and how many of each are of backfills.
 -- name: GroupCounts :many
-SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted
+SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills
 FROM (SELECT DISTINCT unnest(@ids::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
         count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
-        count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted
+        count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted,
+        count(*) FILTER (WHERE o.state = 'running' AND o.backfill_id > 0)::int AS running_backfills,
+        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills
     FROM open_run AS o
     WHERE o.group_id = a.group_id
 ) AS k;

@@ -1,8 +1,8 @@
 -- OpenAgain takes the open row of a run that has ended. No row: it is open already. Retention drops no day
 -- with an open run, so what is read of the run afterwards stays, or is gone already.
 -- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state)
-VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued')
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
+VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = @run_id), 0))
 ON CONFLICT (run_id) DO NOTHING;
 
 -- CloseAgain gives the open row back, when a mark changes the end of a run and makes nothing run.

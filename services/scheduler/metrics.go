@@ -59,7 +59,8 @@ func (m *metrics) reaped(o reap.Outcome) {
 	}
 }
 
-func (m *metrics) mended(runs, groups int) {
+func (m *metrics) mended(runs, groups, backfills int) {
 	m.repairs.WithLabelValues("run").Add(float64(runs))
 	m.repairs.WithLabelValues("group").Add(float64(groups))
+	m.repairs.WithLabelValues("backfill").Add(float64(backfills))
 }

@@ -26,7 +26,7 @@ func (h hint) give() {
 }
 
 // spread tells those who have work now what a transaction did.
-func spread(o advance.Outcome, notify *db.Notifier, woken, groups hint) {
+func spread(o advance.Outcome, notify *db.Notifier, woken, groups, backfills hint) {
 	if o.Released > 0 {
 		notify.Notify(db.ChannelReady)
 	}
@@ -40,16 +40,22 @@ func spread(o advance.Outcome, notify *db.Notifier, woken, groups hint) {
 		woken.give()
 		groups.give()
 	}
+	if o.Backfill {
+		backfills.give()
+	}
 }
 
-// wakeAfter makes advance and admit look at once at what the reaper has left for
+// wakeAfter makes advance, admit and backfill look at once at what the reaper has left for
 // them, or has seen that somebody has.
-func wakeAfter(o reap.Outcome, woken, groups hint) {
+func wakeAfter(o reap.Outcome, woken, groups, backfills hint) {
 	if o.Woken || o.Lost+o.TimedOut+o.Late > 0 {
 		woken.give()
 	}
 	if o.Admit {
 		groups.give()
+	}
+	if o.Backfill {
+		backfills.give()
 	}
 }
 

@@ -277,17 +277,20 @@ func room(ctx context.Context, q *db.Queries, group int64, p db.FindPipelineRow,
 	if err != nil {
 		return fmt.Errorf("count a group: %w", err)
 	}
-	var running, queued, counted int
+	var g flow.GroupLoad
 	if len(counts) > 0 {
-		running, queued, counted = int(counts[0].Running), int(counts[0].Queued), int(counts[0].Counted)
+		g = flow.GroupLoad{
+			Running: int(counts[0].Running), Queued: int(counts[0].Queued), Counted: int(counts[0].Counted),
+			RunningBackfills: int(counts[0].RunningBackfills), QueuedBackfills: int(counts[0].QueuedBackfills),
+		}
 	}
 	// Those at the head of the queue that have room start within a moment: they
 	// count as if they had.
-	starting := min(queued, max(0, made.Limit-running))
-	running, queued, counted = running+starting, queued-starting, max(0, counted-starting)
-	v := flow.AdmitTick(running, queued, counted, flow.QueuedRun{Limit: made.Limit, MaxQueued: made.MaxQueued, OnConflict: made.OnConflict, Counted: true})
+	starting := min(g.Queued, max(0, made.Limit-g.Running))
+	g.Running, g.Queued, g.Counted = g.Running+starting, g.Queued-starting, max(0, g.Counted-starting)
+	v := flow.AdmitTick(g, flow.QueuedRun{Limit: made.Limit, MaxQueued: made.MaxQueued, OnConflict: made.OnConflict, Counted: true})
 	if v.Reason == flow.ReasonQueueFull {
-		return api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(running, "run"), counted).
+		return api.Errorf(api.QueueFull, "%s has %s running and %d queued, which is all that max_queued allows", groupName(p, made), plural(g.Running, "run"), g.Counted).
 			WithHint("wait for one to end, or cancel one")
 	}
 	return nil

@@ -156,7 +156,8 @@ func factsOf(row db.AttemptFactsRow, rev *revision.Revision) (facts, error) {
 	if err := json.Unmarshal(row.Vars, &f.run.Vars); err != nil {
 		return f, fmt.Errorf("read the vars of run %d: %w", row.ID, err)
 	}
-	if row.ScheduleID != nil && row.FireAt != nil {
+	// A backfill's run is a request of its own, though it stands for a tick.
+	if row.Trigger == "schedule" && row.ScheduleID != nil && row.FireAt != nil {
 		f.schedule, f.fireAt = *row.ScheduleID, *row.FireAt
 	}
 	if row.Schedule != nil {

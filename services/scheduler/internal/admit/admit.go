@@ -95,7 +95,7 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 			row := rows[last]
 			switch {
 			case row.State == string(flow.Running):
-				runs = append(runs, flow.RunningRun{ID: row.RunID, CancelRequested: row.CancelRequested})
+				runs = append(runs, flow.RunningRun{ID: row.RunID, CancelRequested: row.CancelRequested, Backfill: row.BackfillID != 0})
 			case row.CancelRequested: // its own wake ends it
 			default:
 				c := found[row.RevisionID].Graph.Pipeline().Concurrency
@@ -105,7 +105,7 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 				}
 				queue = append(queue, flow.QueuedRun{
 					ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
-					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen,
+					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen, Backfill: row.BackfillID != 0,
 				})
 				queued[row.RunID] = row
 			}

@@ -48,6 +48,7 @@ type Outcome struct {
 	Stopped  bool  // live attempts were asked to stop
 	Woken    bool  // somebody in the scheduler has more to do: a pool, a group
 	Full     bool  // there was more than one batch
+	Backfill bool  // a run of a backfill ended: it may make another
 
 	ended []db.FinishRunsRow // not in the rollups yet
 }
@@ -67,6 +68,7 @@ func (o *Outcome) Add(p Outcome) {
 	o.Stopped = o.Stopped || p.Stopped
 	o.Woken = o.Woken || p.Woken
 	o.Full = o.Full || p.Full
+	o.Backfill = o.Backfill || p.Backfill
 	o.ended = append(o.ended, p.ended...)
 }
 

@@ -12,7 +12,7 @@ import (
 // postponed is how long a subject that cannot be decided is left alone.
 const postponed = time.Minute
 
-// Due lets decide look at one batch of subjects of a kind (r, p, g) that have
+// Due lets decide look at one batch of subjects of a kind (r, p, g, b) that have
 // been woken, in one transaction. told hears what came of it, once it is
 // committed.
 //
@@ -100,6 +100,10 @@ func lockOne(ctx context.Context, q *db.Queries, kind string, id int64) (bool, e
 	case "p":
 		var rows []db.LockPoolsRow
 		rows, err = q.LockPools(ctx, ids)
+		n = len(rows)
+	case "b":
+		var rows []db.LockDueBackfillsRow
+		rows, err = q.LockDueBackfills(ctx, ids)
 		n = len(rows)
 	default:
 		var rows []int64

@@ -87,8 +87,14 @@ func (d *decisions) due(s due, rev *revision.Revision, vars map[string]string) e
 	if err != nil {
 		return err
 	}
-	ticks := sched.Due(s.NextAt, d.now, schedule.Policy{Catchup: schedule.Catchup(entry.Catchup), Window: time.Duration(entry.CatchupWindow)})
-	if held := string(gate.Ticks(s.Paused, s.Frozen)); held != "" {
+	paused, now := s.Paused && (s.PausedUntil == nil || s.PausedUntil.After(d.now)), d.now
+	if s.Paused && !paused && !s.NextAt.After(*s.PausedUntil) {
+		// The pause is over and nobody has noticed yet. What came due in it is
+		// decided now, what came later by itself.
+		paused, now = true, *s.PausedUntil
+	}
+	ticks := sched.Due(s.NextAt, now, schedule.Policy{Catchup: schedule.Catchup(entry.Catchup), Window: time.Duration(entry.CatchupWindow)})
+	if held := string(gate.Ticks(paused, s.Frozen)); held != "" {
 		if len(ticks.Missed) > 0 || len(ticks.Run) > 0 {
 			for _, r := range ticks.Missed {
 				d.tick(s, r, tickSkipped, held, "")

@@ -29,18 +29,20 @@ func (d *decisions) admit(ctx context.Context, q *db.Queries) error {
 	if err != nil {
 		return fmt.Errorf("count groups: %w", err)
 	}
-	type load struct{ running, queued, counted int }
-	loads := make(map[int64]*load, len(ids))
+	loads := make(map[int64]*flow.GroupLoad, len(ids))
 	for _, id := range ids {
-		loads[id] = &load{}
+		loads[id] = &flow.GroupLoad{}
 	}
 	for _, row := range rows {
-		*loads[row.GroupID] = load{int(row.Running), int(row.Queued), int(row.Counted)}
+		*loads[row.GroupID] = flow.GroupLoad{
+			Running: int(row.Running), Queued: int(row.Queued), Counted: int(row.Counted),
+			RunningBackfills: int(row.RunningBackfills), QueuedBackfills: int(row.QueuedBackfills),
+		}
 	}
 	kept := d.wants[:0]
 	for _, w := range d.wants {
 		l := loads[w.group]
-		v := flow.AdmitTick(l.running, l.queued, l.counted, flow.QueuedRun{
+		v := flow.AdmitTick(*l, flow.QueuedRun{
 			Limit: w.created.Limit, MaxQueued: w.created.MaxQueued, OnConflict: w.created.OnConflict, FromTick: true, Counted: w.counted(d.now),
 		})
 		switch {
@@ -49,12 +51,12 @@ func (d *decisions) admit(ctx context.Context, q *db.Queries) error {
 			continue
 		case v.Start:
 			w.state = flow.Running
-			l.running++
+			l.Running++
 		default:
 			w.state = flow.Queued
-			l.queued++
+			l.Queued++
 			if w.counted(d.now) {
-				l.counted++
+				l.Counted++
 			}
 		}
 		kept = append(kept, w)

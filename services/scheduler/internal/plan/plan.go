@@ -129,6 +129,7 @@ type due struct {
 	db.LockDueSchedulesRow
 	Namespace, Pipeline string
 	Paused, Frozen      bool
+	PausedUntil         *time.Time
 }
 
 // lock locks up to n due schedules and reads their pipelines.
@@ -155,7 +156,7 @@ func lock(ctx context.Context, q *db.Queries, n int) ([]due, error) {
 	all := make([]due, len(rows))
 	for i, row := range rows {
 		p := byID[row.PipelineID]
-		all[i] = due{row, p.Namespace, p.Name, p.Paused, p.Frozen}
+		all[i] = due{row, p.Namespace, p.Name, p.Paused, p.Frozen, p.PausedUntil}
 	}
 	return all, nil
 }

@@ -196,3 +196,43 @@ func TestABrokenDefinitionStopsOnlyItself(t *testing.T) {
 		t.Errorf("%d ticks say so, want 1", n)
 	}
 }
+
+// A pause with an end, while no scheduler was there: what came due in it is
+// skipped, and what came later is decided like any other tick.
+func TestAPauseThatIsOverSkipsWhatCameDueInIt(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	w.Register(minutely(1), now.Add(-10*time.Minute))
+	w.Exec(`UPDATE pipeline SET paused_at = now() - interval '1 hour', paused_by = 'ana', paused_until = $1`, now.Add(-3*time.Minute))
+	resume := func() int {
+		rows, err := w.Pool.Queries().ResumePipelines(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rows)
+	}
+	if resume() != 0 {
+		t.Error("the pause ended before its ticks were decided")
+	}
+	drain(t, w)
+	drain(t, w)
+	if n := schedtest.Value[int64](w, `SELECT sum(ticks)::bigint FROM tick WHERE state = 'skipped' AND reason = 'paused'`); n != 8 {
+		t.Errorf("%d ticks were skipped, want the 8 up to the end of the pause", n)
+	}
+	if got := schedtest.Value[string](w, `SELECT string_agg(state || ' ' || ticks, ', ' ORDER BY fire_at) FROM tick WHERE fire_at > $1`, now.Add(-3*time.Minute)); got != "missed 2, run 1" {
+		t.Errorf("after the pause: %q, want one run and the others missed", got)
+	}
+	for _, inv := range []string{"inv_02_tick_decided_twice", "inv_09_run_while_paused"} {
+		if n := schedtest.Value[int64](w, `SELECT count(*) FROM inv.`+inv); n > 0 {
+			t.Errorf("%s: %d", inv, n)
+		}
+	}
+	if resume() != 1 {
+		t.Error("the pause does not end by itself")
+	}
+	drain(t, w)
+	if n := schedtest.Value[int64](w, `SELECT count(*) FROM run`); n != 1 {
+		t.Errorf("%d runs, want 1", n)
+	}
+}

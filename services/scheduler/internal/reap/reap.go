@@ -48,8 +48,8 @@ type Outcome struct {
 	Late     int // tasks that waited too long in a queue
 	Resumed  int // pipelines whose pause was over
 
-	// Somebody has left wakes for advance (runs and pools), or for admit (groups).
-	Woken, Admit bool
+	// Somebody has left wakes for advance (runs and pools), for admit (groups), or for backfills.
+	Woken, Admit, Backfill bool
 }
 
 // New makes a Reaper for executors with leases of the given length. clock is
@@ -75,7 +75,7 @@ func (r *Reaper) Step(ctx context.Context) error {
 			return err
 		}
 	}
-	out.Woken, out.Admit = rows[0].Woken, rows[0].Admit
+	out.Woken, out.Admit, out.Backfill = rows[0].Woken, rows[0].Admit, rows[0].Backfill
 	if !rows[0].Late {
 		return r.done(out, more)
 	}

@@ -176,7 +176,7 @@ func TestTheSweepMendsWhatNothingWouldWake(t *testing.T) {
 	w.Exec(`DELETE FROM wake`)
 
 	var runs, groups int
-	s := reap.NewSweeper(w.Pool, 0, slog.New(slog.DiscardHandler), func(r, g int) { runs, groups = r, g })
+	s := reap.NewSweeper(w.Pool, 0, slog.New(slog.DiscardHandler), func(r, g, _ int) { runs, groups = r, g })
 	step(t, s)
 	if runs != 1 {
 		t.Fatalf("the sweep mended %d runs, want 1", runs)

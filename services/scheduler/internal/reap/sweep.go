@@ -9,18 +9,18 @@ import (
 	"github.com/synthesizer-dev/synthesizer/db"
 )
 
-// A Sweeper looks, slowly, for runs and groups that nothing will ever wake.
+// A Sweeper looks, slowly, for runs, groups and backfills that nothing will ever wake.
 // There should be none: each is a defect, is mended and is counted.
 type Sweeper struct {
 	pool  *db.Pool
 	older time.Duration // how long a run must have been admitted, or queued
 	log   *slog.Logger
-	told  func(runs, groups int)
+	told  func(runs, groups, backfills int)
 }
 
 // NewSweeper makes a Sweeper that looks at what is older than a duration. told
 // hears how much each turn had to mend.
-func NewSweeper(pool *db.Pool, older time.Duration, log *slog.Logger, told func(runs, groups int)) *Sweeper {
+func NewSweeper(pool *db.Pool, older time.Duration, log *slog.Logger, told func(runs, groups, backfills int)) *Sweeper {
 	return &Sweeper{pool: pool, older: older, log: log, told: told}
 }
 
@@ -39,7 +39,16 @@ func (s *Sweeper) Step(ctx context.Context) error {
 			return err
 		}
 	}
-	s.told(runs, len(groups))
+	backfills, err := s.pool.Queries().StuckBackfills(ctx, batchSize)
+	if err != nil {
+		return fmt.Errorf("look for stuck backfills: %w", err)
+	}
+	if len(backfills) > 0 {
+		if err := s.mend(ctx, "b", "backfill_without_wake", backfills); err != nil {
+			return err
+		}
+	}
+	s.told(runs, len(groups), len(backfills))
 	return nil
 }
 

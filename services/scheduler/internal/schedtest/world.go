@@ -23,6 +23,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/admit"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/backfill"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/plan"
 )
 
@@ -35,6 +36,7 @@ type World struct {
 	Advancer *advance.Advancer
 	Admitter *admit.Admitter
 	Planner  *plan.Planner
+	Backfill *backfill.Backfiller
 	Executor uuid.UUID
 }
 
@@ -67,6 +69,7 @@ func (w *World) build() {
 	w.Cache = revision.NewCache(100)
 	w.Advancer = advance.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
 	w.Admitter = admit.New(w.Cache, w.Advancer, func(advance.Outcome) {})
+	w.Backfill = backfill.New(w.Cache, w.Advancer, func(advance.Outcome) {})
 	w.Planner = plan.New(w.Pool, w.Cache, w.Advancer, log, func(plan.Outcome) {})
 }
 
@@ -175,6 +178,25 @@ func (w *World) OfBackfill(run int64, share int) int64 {
 	return id
 }
 
+// StartBackfill asks for runs of the ticks of a pipeline's first schedule, of
+// all of them, most at once, newest first, and gives the backfill's id.
+func (w *World) StartBackfill(name string, most, share int, ticks ...time.Time) int64 {
+	w.T.Helper()
+	id := Value[int64](w, `
+WITH s AS (
+	SELECT s.id, s.pipeline_id FROM schedule s JOIN pipeline p ON p.id = s.pipeline_id WHERE p.name = $1 ORDER BY s.id LIMIT 1
+), b AS (
+	INSERT INTO backfill (pipeline_id, schedule_id, from_at, until_at, which, most, pool_share, ticks, waiting)
+	SELECT s.pipeline_id, s.id, (SELECT min(t) FROM unnest($4::timestamptz[]) t), (SELECT max(t) FROM unnest($4::timestamptz[]) t), 'missing', $2, $3, cardinality($4::timestamptz[]), cardinality($4::timestamptz[])
+	FROM s RETURNING id
+), t AS (
+	INSERT INTO backfill_tick (backfill_id, fire_at, interval_start) SELECT b.id, t, t - interval '1 minute' FROM b, unnest($4::timestamptz[]) t
+)
+SELECT id FROM b`, name, most, share, ticks)
+	w.Exec(`INSERT INTO wake (kind, subject) VALUES ('b', $1)`, id)
+	return id
+}
+
 // Cancel asks a run to stop.
 func (w *World) Cancel(run int64) {
 	w.T.Helper()
@@ -196,6 +218,7 @@ func (w *World) Settle() {
 	for range 1000 {
 		w.step(w.Admitter.Step)
 		w.step(w.Advancer.Step)
+		w.step(w.Backfill.Step)
 		if Value[int64](w, `SELECT count(*) FROM wake WHERE not_before <= now()`) == 0 {
 			return
 		}
