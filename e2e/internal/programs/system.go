@@ -24,6 +24,7 @@ import (
 type System struct {
 	t        *testing.T
 	Database string // its address, as its owner
+	keys     string // file that secrets are sealed with
 	users    string // file with a database user for each service; "": they use the owner
 	Pool     *pgxpool.Pool
 	API      *Service
@@ -71,7 +72,7 @@ const password = "e2e"
 
 func startSystem(t *testing.T, database, users string) *System {
 	t.Helper()
-	s := &System{t: t, Database: database, users: users}
+	s := &System{t: t, Database: database, users: users, keys: filepath.Join(t.TempDir(), "secret.key")}
 	var err error
 	if s.Pool, err = pgxpool.New(t.Context(), database); err != nil {
 		t.Fatal(err)
@@ -84,6 +85,9 @@ func startSystem(t *testing.T, database, users string) *System {
 	}
 	if err := dbtest.InstallHarness(t.Context(), database); err != nil {
 		t.Fatal(err)
+	}
+	if out, err := s.Command("api", "secret-key", "create").CombinedOutput(); err != nil {
+		t.Fatalf("api secret-key create: %v\n%s", err, out)
 	}
 	s.API = s.Service("api")
 	out, err := s.Command("api", "token").Output()
@@ -109,7 +113,7 @@ func (s *System) env(name string) []string {
 		u.User = url.UserPassword("e2e_"+name, password)
 		address = u.String()
 	}
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "SYN_DATABASE_URL=" + address, "SYN_LOG_FORMAT=text"}
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.t.TempDir(), "SYN_DATABASE_URL=" + address, "SYN_SECRET_KEY_FILE=" + s.keys, "SYN_LOG_FORMAT=text"}
 }
 
 func (s *System) Command(name string, args ...string) *exec.Cmd {
