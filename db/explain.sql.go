@@ -716,18 +716,23 @@ func (q *Queries) ExplainReadyBefore(ctx context.Context, arg ExplainReadyBefore
 }
 
 const explainRunning = `-- name: ExplainRunning :one
-SELECT count(*)::int AS running
+SELECT count(*)::int AS running, coalesce(max(o.run_id), 0)::bigint AS newest
 FROM open_run AS o
 WHERE o.pipeline_id = $1
   AND o.state = 'running'
 `
 
-// ExplainRunning counts the runs of a pipeline that run.
-func (q *Queries) ExplainRunning(ctx context.Context, pipelineID int64) (int32, error) {
+type ExplainRunningRow struct {
+	Running int32
+	Newest  int64
+}
+
+// ExplainRunning counts the runs of a pipeline that run, and gives the newest.
+func (q *Queries) ExplainRunning(ctx context.Context, pipelineID int64) (ExplainRunningRow, error) {
 	row := q.db.QueryRow(ctx, explainRunning, pipelineID)
-	var running int32
-	err := row.Scan(&running)
-	return running, err
+	var i ExplainRunningRow
+	err := row.Scan(&i.Running, &i.Newest)
+	return i, err
 }
 
 const explainTasks = `-- name: ExplainTasks :many

@@ -279,9 +279,9 @@ CROSS JOIN LATERAL (
 ) AS t
 ORDER BY h.since, h.run_id, h.number;
 
--- ExplainRunning counts the runs of a pipeline that run.
+-- ExplainRunning counts the runs of a pipeline that run, and gives the newest.
 -- name: ExplainRunning :one
-SELECT count(*)::int AS running
+SELECT count(*)::int AS running, coalesce(max(o.run_id), 0)::bigint AS newest
 FROM open_run AS o
 WHERE o.pipeline_id = @pipeline_id
   AND o.state = 'running';

@@ -289,6 +289,38 @@ func TestExplainSaysWhyInAllSituations(t *testing.T) {
 			fleet(w, "wh-1 2 linux")
 			return explainPipeline(w, "p")
 		}},
+		{"a pipeline whose only run backs off", "name: p\ntasks:\n  a: {run: x, retry: {limit: 3, delay: 1h, max_delay: 2h}}\n", func(w *schedtest.World) api.Explanation {
+			w.Trigger("p")
+			w.Settle()
+			w.End(w.Claims(1)[0], "failed", "")
+			w.Settle()
+			return explainPipeline(w, "p")
+		}},
+		{"a pipeline at work with more in its queue", "name: p\ntasks:\n  a: {run: x}\n", func(w *schedtest.World) api.Explanation {
+			for range 3 {
+				w.Trigger("p")
+			}
+			w.Settle()
+			w.Claims(1)
+			return explainPipeline(w, "p")
+		}},
+		{"a broken schedule", "name: p\nschedule: \"0 2 * * *\"\ntasks:\n  a: {run: x}\n", func(w *schedtest.World) api.Explanation {
+			w.Exec(`UPDATE schedule SET broken = 'no such zone', next_at = NULL`)
+			return explainPipeline(w, "p")
+		}},
+		{"a removed pipeline", "name: p\ntasks:\n  a: {run: x}\n", func(w *schedtest.World) api.Explanation {
+			w.Exec(`UPDATE pipeline SET removed_at = now()`)
+			return explainPipeline(w, "p")
+		}},
+		{"a pool held from a namespace that is not the reader's", "kind: pool\nname: warehouse\nslots: 1\n---\nname: p\nconcurrency: {limit: 10}\ntasks:\n  a: {run: x, pool: warehouse}\n", func(w *schedtest.World) api.Explanation {
+			other := w.Trigger("p")
+			w.Settle()
+			w.Claims(1)
+			run := w.Trigger("p")
+			w.Settle()
+			w.Exec(`UPDATE run SET namespace = 'secret' WHERE id = $1`, other)
+			return explainTask(w, run, 0, -1)
+		}},
 		{"a pipeline that asks for labels nobody has", "name: p\ntasks:\n  a: {run: x, runs_on: [gpu]}\n  b: {run: x, runs_on: [gpu]}\n", func(w *schedtest.World) api.Explanation {
 			fleet(w, "wh-1 2 linux")
 			return explainPipeline(w, "p")

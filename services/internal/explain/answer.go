@@ -13,6 +13,8 @@ import (
 type finding struct {
 	api.GateFinding
 	held bool   // a gate that is closed
+	part bool   // … to a part of the subject, while others go on
+	of   string // that part
 	note bool   // no gate at all
 	does string // what it does to its subject: "waits for pool warehouse"
 }
@@ -43,7 +45,7 @@ func (a *answer) add(f finding) *finding {
 // holds is the first gate that is closed; nil: none is.
 func (a *answer) holds() *finding {
 	for i := range a.list {
-		if a.list[i].held {
+		if a.list[i].held && !a.list[i].part {
 			return &a.list[i]
 		}
 	}
@@ -73,7 +75,7 @@ func (f *finding) standing(first bool) api.Standing {
 		return api.StandingNote
 	case !f.held:
 		return api.StandingOpen
-	case first:
+	case first || f.part:
 		return api.StandingBlocks
 	}
 	return api.StandingAhead

@@ -18,7 +18,7 @@ import (
 const (
 	maxHolders = 5   // listed of those who hold a gate
 	maxGroup   = 200 // runs of a group that are read
-	maxAlike   = 20  // kinds of open tasks that a run's answer looks at
+	maxAlike   = 12  // kinds of open tasks that a run's answer looks at
 )
 
 // patience is how long something that nothing holds may lie before the answer
@@ -61,11 +61,7 @@ func (x *Explainer) Run(ctx context.Context, run int64) (api.Explanation, error)
 	if f.open == nil || f.open.State == string(flow.Queued) {
 		return f.explain(nil, 0), nil
 	}
-	alike, err := x.q.ExplainOpenTasks(ctx, db.ExplainOpenTasksParams{RunID: run, Low: 0, High: lastNumber})
-	if err != nil {
-		return api.Explanation{}, fmt.Errorf("read open tasks: %w", err)
-	}
-	parts, waiting, err := x.parts(ctx, f, alike)
+	parts, waiting, err := x.open(ctx, f)
 	if err != nil {
 		return api.Explanation{}, err
 	}
@@ -80,9 +76,13 @@ type part struct {
 	tasks int
 }
 
-// parts reads what stands for each kind of open task. Those that only wait for
-// others are counted, not read: they are held by the ones that are.
-func (x *Explainer) parts(ctx context.Context, f *facts, alike []db.ExplainOpenTasksRow) (parts []part, waiting int, err error) {
+// open reads what stands for each kind of open task of a run. Those that only
+// wait for others are counted, not read: they are held by the ones that are.
+func (x *Explainer) open(ctx context.Context, f *facts) (parts []part, waiting int, err error) {
+	alike, err := x.q.ExplainOpenTasks(ctx, db.ExplainOpenTasksParams{RunID: f.run.Run.ID, Low: 0, High: lastNumber})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read open tasks: %w", err)
+	}
 	for _, a := range alike {
 		switch {
 		case a.Standing == "items": // its items speak for it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
@@ -17,6 +18,9 @@ type pipelineFacts struct {
 	schedules []db.SchedulesOfRow
 	last      *db.ListTicksRow
 	running   int
+	current   *facts // the newest run that runs
+	parts     []part // its open tasks
+	waiting   int
 	queued    []db.ExplainQueuedRow
 	first     *facts // the first run that is queued
 }
@@ -41,13 +45,8 @@ func (x *Explainer) pipeline(ctx context.Context, id int64) (*pipelineFacts, err
 	if len(ticks) > 0 {
 		f.last = &ticks[0]
 	}
-	if f.running, f.queued, err = x.openRuns(ctx, id); err != nil {
+	if err := x.openRuns(ctx, id, f); err != nil {
 		return nil, err
-	}
-	if len(f.queued) > 0 {
-		if f.first, err = x.run(ctx, f.queued[0].RunID); err != nil {
-			return nil, err
-		}
 	}
 	if f.fleet, err = x.q.ExplainExecutors(ctx); err != nil {
 		return nil, fmt.Errorf("read executors: %w", err)
@@ -55,15 +54,27 @@ func (x *Explainer) pipeline(ctx context.Context, id int64) (*pipelineFacts, err
 	return f, nil
 }
 
-func (x *Explainer) openRuns(ctx context.Context, id int64) (running int, queued []db.ExplainQueuedRow, err error) {
-	if queued, err = x.q.ExplainQueued(ctx, 1, id); err != nil {
-		return 0, nil, fmt.Errorf("read queued runs: %w", err)
+func (x *Explainer) openRuns(ctx context.Context, id int64, f *pipelineFacts) (err error) {
+	if f.queued, err = x.q.ExplainQueued(ctx, 1, id); err != nil {
+		return fmt.Errorf("read queued runs: %w", err)
 	}
-	n, err := x.q.ExplainRunning(ctx, id)
+	if len(f.queued) > 0 {
+		if f.first, err = x.run(ctx, f.queued[0].RunID); err != nil {
+			return err
+		}
+	}
+	running, err := x.q.ExplainRunning(ctx, id)
 	if err != nil {
-		return 0, nil, fmt.Errorf("count running runs: %w", err)
+		return fmt.Errorf("count running runs: %w", err)
 	}
-	return int(n), queued, nil
+	if f.running = int(running.Running); f.running == 0 {
+		return nil
+	}
+	if f.current, err = x.run(ctx, running.Newest); err != nil {
+		return err
+	}
+	f.parts, f.waiting, err = x.open(ctx, f.current)
+	return err
 }
 
 func fleetServes(wanted []string) func(db.ExplainExecutorsRow) bool {
@@ -82,6 +93,7 @@ func (f *pipelineFacts) explain() api.Explanation {
 	} else {
 		f.ticks(a)
 		f.schedule(a)
+		f.progress(a)
 		f.queue(a)
 		f.labels(a)
 		headline = f.next(a)
@@ -152,6 +164,31 @@ func (f *pipelineFacts) schedule(a *answer) {
 	}
 }
 
+// progress is what holds tasks of its newest run that runs.
+func (f *pipelineFacts) progress(a *answer) {
+	if f.current == nil {
+		return
+	}
+	inner := &answer{}
+	blocked, summary := f.current.progress(inner, f.parts, f.waiting)
+	number := fmt.Sprintf("#%d ", f.current.run.Run.Number)
+	first := true
+	for _, x := range inner.list {
+		if !x.held {
+			continue
+		}
+		x.Summary = number + x.Summary
+		x.does = "does not go on: " + x.of + " of #" + strconv.FormatInt(f.current.run.Run.Number, 10) + " " + x.does
+		x.part, first = !blocked || !first, false
+		a.add(x)
+	}
+	text := fmt.Sprintf("%s of it %s.", sentence(plural(f.running, "run")), runs(f.running))
+	if f.running == 1 {
+		text = summary
+	}
+	a.note("runs", text).since(f.current.open.AdmittedAt)
+}
+
 // queue is what holds the first of its runs that wait, unless others run.
 func (f *pipelineFacts) queue(a *answer) {
 	if f.first == nil {
@@ -162,7 +199,7 @@ func (f *pipelineFacts) queue(a *answer) {
 	x := inner.list[0]
 	n := int(f.queued[0].Queued)
 	x.Summary = fmt.Sprintf("%s %s queued, #%d first. %s", sentence(plural(n, "run")), are(n), f.queued[0].Number, x.Summary)
-	x.held = x.held && f.running == 0
+	x.part = f.running > 0
 	a.add(x)
 }
 
@@ -178,7 +215,10 @@ func (f *pipelineFacts) next(a *answer) string {
 	}
 	what := f.pipeline.Name
 	if f.running > 0 {
-		a.note("runs", fmt.Sprintf("%s of it %s.", sentence(plural(f.running, "run")), runs(f.running)))
+		what += ": " + plural(f.running, "run") + " of it " + runs(f.running)
+	}
+	if next == nil && f.running > 0 {
+		return "Nothing blocks " + what + "."
 	}
 	if next == nil {
 		return "Nothing blocks " + what + ": it runs when somebody asks for it."
@@ -188,6 +228,9 @@ func (f *pipelineFacts) next(a *answer) string {
 		return ""
 	}
 	a.note("tick", "Its next tick, of schedule "+name+".").until(next)
+	if f.running > 0 {
+		return "Nothing blocks " + what + "."
+	}
 	return "Nothing blocks " + what + ": its next tick will become a run."
 }
 

@@ -38,22 +38,9 @@ func (f *facts) explain(parts []part, waiting int) api.Explanation {
 		out.Blocked, out.Summary = f.progress(a, parts, waiting)
 		f.runDeadline(a)
 		f.pauseNote(a)
-		out.Findings = f.allHolding(a)
-		return out
 	}
 	out.Findings = a.findings()
 	return out
-}
-
-// allHolding is findings where each closed gate holds a part of its own.
-func (f *facts) allHolding(a *answer) []api.GateFinding {
-	list := a.findings()
-	for i := range list {
-		if list[i].Standing == api.StandingAhead {
-			list[i].Standing = api.StandingBlocks
-		}
-	}
-	return list
 }
 
 func (f *facts) ended(a *answer) string {
@@ -222,7 +209,7 @@ func (f *facts) progress(a *answer, parts []part, waiting int) (blocked bool, su
 		default:
 			held += p.tasks
 			x := *h
-			x.Summary = p.name() + ": " + x.Summary
+			x.part, x.of, x.Summary = true, p.name(), p.name()+": "+x.Summary
 			if p.tasks > 1 {
 				x.Summary += fmt.Sprintf(" So do %d more.", p.tasks-1)
 			}

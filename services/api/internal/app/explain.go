@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/explain"
 )
@@ -45,6 +46,19 @@ func (a *App) ExplainTask(ctx context.Context, by Actor, ref RunRef, task string
 			return api.Explanation{}, err
 		}
 		return x.Task(ctx, row.Run.ID, int(number))
+	})
+}
+
+// pageWhy explains a run, or the one of its tasks that the page is asked for if
+// that has not ended.
+func (a *App) pageWhy(ctx context.Context, by Actor, run api.Run, task string) (api.Explanation, error) {
+	return a.explain(ctx, by, func(_ *db.Queries, x *explain.Explainer) (api.Explanation, error) {
+		for i, t := range run.Tasks {
+			if t.Name == task && t.EndedAt == nil && t.Items == nil {
+				return x.Task(ctx, run.ID, flow.Number(i))
+			}
+		}
+		return x.Run(ctx, run.ID)
 	})
 }
 

@@ -97,6 +97,8 @@ type RunPage struct {
 	Previous, Next int64 // numbers of the runs beside it; 0: none
 	// Running and Before are how many runs of its group run and wait before it.
 	Running, Before int
+	// Why says what holds the run, or the task that was asked for; nil: it has ended.
+	Why *api.Explanation
 }
 
 // RunPage reads the page of a run; with a task, a page of all its items after a cursor.
@@ -125,6 +127,13 @@ func (a *App) RunPage(ctx context.Context, by Actor, ref RunRef, task, cursor st
 	page.Previous, page.Next, page.Running, page.Before = around.Previous, around.Next, int(around.Running), int(around.QueuedBefore)
 	if err := a.pageTasks(ctx, q, row, def, &page); err != nil {
 		return page, err
+	}
+	if row.Run.EndedAt == nil {
+		why, err := a.pageWhy(ctx, by, page.Run, task)
+		if err != nil {
+			return page, err
+		}
+		page.Why = &why
 	}
 	if task != "" {
 		items, err := a.Tasks(ctx, by, ref, api.ListTasksParams{Task: task, Cursor: cursor, Limit: 101})

@@ -174,6 +174,9 @@ func (g ganttRows) row(t api.Task, id string, due time.Time) GanttRow {
 	if n := len(row.Attempts); n > 0 {
 		row.URL = row.Attempts[n-1].URL
 	}
+	if t.EndedAt == nil && t.Index == nil && t.Items == nil && (t.State == api.TaskStateWaiting || t.State == api.TaskStateReady) && g.run.EndedAt == nil {
+		row.WhyURL = g.ref.Run(g.run.Number) + query("task", t.Name) + "#run-why"
+	}
 	g.bars(&row, t, due)
 	return row
 }

@@ -156,6 +156,7 @@ type PipelinePage struct {
 	Base
 	Header     PipelineHead
 	Tab        string // runs, ticks, definition
+	Why        Why
 	Runs       RunTable
 	Next       NextTicks
 	Ticks      TickTable

@@ -10,6 +10,7 @@ type RunPage struct {
 	Ref     Ref
 	Head    RunHead
 	Problem Problem
+	Why     Why
 	Tasks   Gantt
 	Log     LogTail
 	Details Details
@@ -43,6 +44,7 @@ type Problem struct {
 	LogLine  int
 	Others   string
 	Commands []string
+	Why      bool // #run-why says more
 }
 
 // Gantt is the region #run-tasks: tasks and when they ran, row by row.
@@ -69,6 +71,7 @@ type GanttRow struct {
 	Attempts []AttemptLink
 	Counts   string // of a fan-out
 	Why      string
+	WhyURL   string // where more is said about that
 	Bars     []GanttBar
 	Took     string
 	Label    string // of the bars, for those who do not see them

@@ -38,7 +38,7 @@ func (s *Server) pipeline(c echo.Context) error {
 }
 
 func pipelineRegions(p PipelinePage) regions {
-	return regions{"pipeline-head": PipelineHeader(p.Header), "runs": Runs(p.Runs), "pipeline-next": Next(p.Next)}
+	return regions{"pipeline-head": PipelineHeader(p.Header), "pipeline-why": PipelineWhy(p.Why), "runs": Runs(p.Runs), "pipeline-next": Next(p.Next)}
 }
 
 func (s *Server) pipelineRuns(c echo.Context, page *PipelinePage) error {
@@ -48,6 +48,11 @@ func (s *Server) pipelineRuns(c echo.Context, page *PipelinePage) error {
 	if err != nil {
 		return err
 	}
+	why, err := s.app.ExplainPipeline(ctx, who, app.PipelineRef{Namespace: ref.Namespace, Name: ref.Name})
+	if err != nil {
+		return err
+	}
+	page.Why = whyBox(page.Base, ref, &why, "paused", "removed") // those are above
 	page.Runs = RunTable{Zone: page.zone(), Empty: "This pipeline has never run.", Hint: "synctl run " + ref.Command() + " --watch"}
 	if len(statesOf(c)) > 0 || after != "" {
 		page.Runs.Empty, page.Runs.Hint = "No runs like that.", ""

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -37,7 +36,7 @@ func (s *Server) run(c echo.Context) error {
 
 func runRegions(p RunPage) regions {
 	return regions{
-		"run-head": RunHeader(p.Head), "run-problem": RunProblem(p.Problem), "run-tasks": RunTasks(p.Tasks), "run-log": RunLog(p.Log), "run-details": RunDetails(p.Details),
+		"run-head": RunHeader(p.Head), "run-problem": RunProblem(p.Problem), "run-why": RunWhy(p.Why), "run-tasks": RunTasks(p.Tasks), "run-log": RunLog(p.Log), "run-details": RunDetails(p.Details),
 	}
 }
 
@@ -76,6 +75,10 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	page.Head = runHead(page.Base, who, got)
 	page.Tasks = gantt(page.Base, ref, got, task, rows)
 	page.Details = runDetails(page.Base, got.Run)
+	page.Why = whyBox(page.Base, ref, got.Why)
+	if got.Why != nil && got.Why.Kind == api.ExplanationKindTask {
+		page.Why.Whole = ref.Run(run.Number) + "#run-why"
+	}
 	var err error
 	if page.Problem, err = s.problem(c, page.Base, ref, got); err != nil {
 		return err
@@ -152,9 +155,10 @@ func (s *Server) problem(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 			p.Heading += fmt.Sprintf(", %d before it", got.Before)
 		}
 		p.Facts = append(p.Facts, "waited "+duration(b.Now.Sub(run.CreatedAt)))
+		p.Why = held(got.Why) != ""
 		return p, nil
 	case run.State == api.RunStateRunning:
-		return running(b, got), nil
+		return running(got), nil
 	case run.State == api.RunStateSkipped || len(run.Tasks) == 0:
 		return Problem{Kind: "waiting", Look: runLook(run.State, run.Reason), Heading: "No tasks ran: " + cmp.Or(reasonWords(run.Reason), "all were skipped by their conditions")}, nil
 	}
@@ -173,10 +177,17 @@ func reasonWords(reason string) string {
 	return strings.ReplaceAll(reason, "_", " ")
 }
 
+// held is the first thing that holds a run, or a task of it; "" if nothing does.
+func held(e *api.Explanation) string {
+	if e == nil || len(e.Findings) == 0 || e.Findings[0].Standing != api.StandingBlocks {
+		return ""
+	}
+	return tidy(cut(e.Findings[0].Summary, 300))
+}
+
 // running says what a run is at, and what it waits for.
-func running(b Base, got app.RunPage) Problem {
+func running(got app.RunPage) Problem {
 	var run, wait, ready int
-	why := ""
 	for _, t := range got.Run.Tasks {
 		if t.Items != nil && t.EndedAt == nil {
 			run++
@@ -187,14 +198,8 @@ func running(b Base, got app.RunPage) Problem {
 			run++
 		case api.TaskStateReady:
 			ready++
-			if why == "" && t.ReadyAt != nil && b.Now.Sub(*t.ReadyAt) > 5*time.Second {
-				why = t.Name + " is ready and no executor is free for it, for " + duration(b.Now.Sub(*t.ReadyAt))
-			}
 		case api.TaskStateWaiting:
 			wait++
-			if w := got.Waits[t.Name]; w != "" && why == "" {
-				why = t.Name + " is " + w
-			}
 		}
 	}
 	var parts []string
@@ -208,8 +213,8 @@ func running(b Base, got app.RunPage) Problem {
 		parts = append(parts, fmt.Sprintf("%d waiting", wait))
 	}
 	p := Problem{Kind: "running", Look: lookRunning, Heading: sentenceStart(cmp.Or(strings.Join(parts, ", "), "starting"))}
-	if why != "" {
-		p.Facts = append(p.Facts, why)
+	if why := held(got.Why); why != "" {
+		p.Facts, p.Why = append(p.Facts, why), true
 	}
 	return p
 }

@@ -127,12 +127,12 @@ func (s *Server) view(c echo.Context, kind string) (view, error) {
 			err = s.pipelineRuns(c, &p)
 		}
 		return view{regions: []region{
-			{id: "pipeline-head", part: PipelineHeader(p.Header)}, {id: "runs", part: Runs(p.Runs)}, {id: "pipeline-next", part: Next(p.Next)},
+			{id: "pipeline-head", part: PipelineHeader(p.Header)}, {id: "pipeline-why", part: PipelineWhy(p.Why)}, {id: "runs", part: Runs(p.Runs)}, {id: "pipeline-next", part: Next(p.Next)},
 		}}, err
 	case "run":
 		p, err := s.runPage(c, runRef(c))
 		v := view{regions: []region{
-			{id: "run-head", part: RunHeader(p.Head)}, {id: "run-problem", part: RunProblem(p.Problem)}, {id: "run-tasks", part: RunTasks(p.Tasks)}, {id: "run-details", part: RunDetails(p.Details)},
+			{id: "run-head", part: RunHeader(p.Head)}, {id: "run-problem", part: RunProblem(p.Problem)}, {id: "run-why", part: RunWhy(p.Why)}, {id: "run-tasks", part: RunTasks(p.Tasks)}, {id: "run-details", part: RunDetails(p.Details)},
 		}, box: func() (region, string, error) { return region{id: "run-log", part: RunLog(p.Log)}, p.Log.Key, nil }, key: p.Log.Key, log: p.Log.Ref, active: !p.Head.Over}
 		return v, err
 	case "attempt":
