@@ -39,7 +39,8 @@ func New(q *db.Queries, revisions *revision.Cache, sees func(namespace string) b
 	return &Explainer{q: q, revisions: revisions, sees: sees}
 }
 
-// Task explains a task of a run, or an item, by its number.
+// Task explains a task of a run, or an item, by its number. An item that is not
+// there is an *api.Error.
 func (x *Explainer) Task(ctx context.Context, run int64, number int) (api.Explanation, error) {
 	f, err := x.run(ctx, run)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
@@ -142,6 +143,13 @@ func (x *Explainer) task(ctx context.Context, f *facts, number int) (*taskFacts,
 	}
 	if err := x.rows(ctx, t, number, ask); err != nil {
 		return nil, err
+	}
+	if t.index >= 0 && t.row == nil {
+		e := api.Errorf(api.NotFound, "%s has no item %s", t.runName(), t.name())
+		if t.own == nil || t.own.Items == nil {
+			e = e.WithHint("the items of a task are made when what it needs has ended")
+		}
+		return nil, e
 	}
 	if t.row != nil && t.row.Reason == flow.ReasonUpstream {
 		ask = ask[:0]

@@ -202,7 +202,7 @@ func (t *taskFacts) queued() bool {
 // parallel is the run's max_parallel.
 func (t *taskFacts) parallel(a *answer) {
 	limit := t.def.Graph.MaxParallel()
-	if limit == 0 || t.open.State == string(flow.Queued) || t.queued() {
+	if limit == 0 || t.row == nil || t.open.State == string(flow.Queued) || t.queued() {
 		return
 	}
 	active := 0

@@ -40,9 +40,11 @@ func TestWhySaysTheSentencesOfExplain(t *testing.T) {
 	e := &api.Explanation{
 		Kind: api.ExplanationKindTask, Subject: "default/nightly#12/load", Summary: "load waits for pool warehouse.", Blocked: true,
 		Findings: []api.GateFinding{
-			{Gate: "pool", Standing: api.StandingBlocks, Summary: "Pool warehouse is full: 1 of 1 slot taken, it needs 1.", Position: 2, Since: now.Add(-2 * time.Minute),
+			{
+				Gate: "pool", Standing: api.StandingBlocks, Summary: "Pool warehouse is full: 1 of 1 slot taken, it needs 1.", Position: 2, Since: now.Add(-2 * time.Minute),
 				Holders: []api.Holder{{Run: "finance/billing#9", Task: "export", State: "running", Executor: "wh-1", Since: now.Add(-time.Hour)}, {Hidden: true, State: "running"}}, More: 3,
-				Frees: "Starts when enough slots are free.", Commands: []string{"synctl cancel finance/billing#9"}},
+				Frees: "Starts when enough slots are free.", Commands: []string{"synctl cancel finance/billing#9"},
+			},
 			{Gate: "backoff", Standing: api.StandingAhead, Summary: "It backs off.", Until: now.Add(time.Minute)},
 			{Gate: "timeout", Standing: api.StandingNote, Summary: "The run times out if it has not ended by then.", Until: now.Add(time.Hour)},
 		},
