@@ -67,6 +67,13 @@ const (
 	PipelineStateSucceeded PipelineState = "succeeded"
 )
 
+// Defines values for PoolTaskState.
+const (
+	PoolTaskStateReady   PoolTaskState = "ready"
+	PoolTaskStateRunning PoolTaskState = "running"
+	PoolTaskStateWaiting PoolTaskState = "waiting"
+)
+
 // Defines values for RegisteredOtherKind.
 const (
 	RegisteredOtherKindPool RegisteredOtherKind = "pool"
@@ -473,6 +480,74 @@ type PipelinePage struct {
 
 // PipelineState defines model for PipelineState.
 type PipelineState string
+
+// Pool defines model for Pool.
+type Pool struct {
+	Namespace   string            `json:"namespace"`
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty,omitzero"`
+	Labels      map[string]string `json:"labels,omitempty,omitzero"`
+	Slots       int               `json:"slots"`
+
+	// ReserveScheduled Slots that backfills never take
+	ReserveScheduled int `json:"reserve_scheduled"`
+
+	// Used Slots that are held; more than `slots` where it was made smaller
+	Used int `json:"used"`
+
+	// Holding Tasks that hold them
+	Holding int `json:"holding"`
+
+	// Waiting Tasks that wait for slots, counted up to 10 000
+	Waiting int `json:"waiting"`
+
+	// Source Whose it is
+	Source string `json:"source,omitempty,omitzero"`
+}
+
+// PoolDetail defines model for PoolDetail.
+type PoolDetail struct {
+	Pool Pool `json:"pool"`
+
+	// Holders The oldest first
+	Holders []PoolTask `json:"holders"`
+
+	// Waiters In the order of the queue
+	Waiters []PoolTask `json:"waiters"`
+}
+
+// PoolPage defines model for PoolPage.
+type PoolPage struct {
+	Items []Pool `json:"items"`
+	Next  string `json:"next,omitempty,omitzero"`
+}
+
+// PoolTask A task that holds slots of a pool, or waits for them. Of a namespace that you may not see only its slots and its time are told.
+type PoolTask struct {
+	Namespace string `json:"namespace,omitempty,omitzero"`
+	Pipeline  string `json:"pipeline,omitempty,omitzero"`
+
+	// Run Number of the run
+	Run  int64  `json:"run,omitempty,omitzero"`
+	Task string `json:"task,omitempty,omitzero"`
+
+	// Index Of an item
+	Index    *int          `json:"index,omitempty"`
+	State    PoolTaskState `json:"state"`
+	Slots    int           `json:"slots"`
+	Since    time.Time     `json:"since"`
+	Executor string        `json:"executor,omitempty,omitzero"`
+	Host     string        `json:"host,omitempty,omitzero"`
+
+	// Position Of one that waits, from 1
+	Position int `json:"position,omitempty,omitzero"`
+
+	// Backfill Its run is of a backfill
+	Backfill bool `json:"backfill,omitempty,omitzero"`
+}
+
+// PoolTaskState defines model for PoolTask.State.
+type PoolTaskState string
 
 // Problem defines model for Problem.
 type Problem struct {
@@ -992,6 +1067,22 @@ type ListTicksParams struct {
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListPoolsParams defines parameters for ListPools.
+type ListPoolsParams struct {
+	// Namespace Only this namespace
+	Namespace InNamespace `form:"namespace,omitempty" json:"namespace,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GetPoolParams defines parameters for GetPool.
+type GetPoolParams struct {
+	// Limit How many holders and how many waiters at most
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
 // ListRunsParams defines parameters for ListRuns.

@@ -230,3 +230,18 @@ func (c *Client) absolute(address string) string {
 	}
 	return address
 }
+
+// Pools is a page of pools.
+func (c *Client) Pools(ctx context.Context, p api.ListPoolsParams) (api.PoolPage, error) {
+	out, _, err := call[api.PoolPage](ctx, c, true, func() (*http.Response, error) { return c.wire.ListPools(ctx, &p) })
+	return out, err
+}
+
+// Pool is one pool, with at most limit of those who hold its slots and of those
+// who wait for them; 0 is the server's own limit.
+func (c *Client) Pool(ctx context.Context, namespace, name string, limit int) (api.PoolDetail, error) {
+	out, _, err := call[api.PoolDetail](ctx, c, true, func() (*http.Response, error) {
+		return c.wire.GetPool(ctx, namespace, name, &api.GetPoolParams{Limit: limit})
+	})
+	return out, err
+}

@@ -54,6 +54,8 @@ var who = map[string]string{
 	"PUT /api/v1/vars/:ns/:name":                          "author",
 	"DELETE /api/v1/vars/:ns/:name":                       "author",
 	"GET /api/v1/executors":                               "viewer",
+	"GET /api/v1/pools":                                   "viewer",
+	"GET /api/v1/pools/:ns/:name":                         "viewer",
 	"GET /api/v1/whoami":                                  "viewer",
 	"GET /api/v1/tokens":                                  "admin",
 	"POST /api/v1/tokens":                                 "admin",

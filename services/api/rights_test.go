@@ -28,12 +28,12 @@ func TestTheServiceNeedsItsOwnRightsOnly(t *testing.T) {
 	c, ctx := s.admin(), t.Context()
 
 	text := "name: a\nschedule: {every: 1h}\nconcurrency: {group: \"g\"}\ntasks: {a: {run: x, runs_on: [gpu], pool: wh, secrets: {A: B}}}\n"
-	s.register("repo", "a.yaml", text, "p.yaml", "kind: pool\nname: wh\nslots: 2\n", "v.yaml", "kind: vars\nname: v\nvalues: {A: b}\n", "b.yaml", hello("b"))
+	s.register("repo", "a.yaml", text, "p.yaml", "kind: pool\nname: wh\nslots: 2\n---\nkind: pool\nname: gone\nslots: 1\n", "v.yaml", "kind: vars\nname: v\nvalues: {A: b}\n", "b.yaml", hello("b"))
 	pool := s.pool()
 	if _, err := pool.PGX().Exec(ctx, "UPDATE schedule SET next_at = now() - interval '1 minute'"); err != nil {
 		t.Fatal(err)
 	}
-	prune := request("repo", "a.yaml", strings.Replace(text, "1h", "2h", 1))
+	prune := request("repo", "a.yaml", strings.Replace(text, "1h", "2h", 1)+"triggers: {pipelines: [{name: c}]}\n", "p.yaml", "kind: pool\nname: wh\nslots: 3\n", "c.yaml", calls("c", "d"), "d.yaml", hello("d"))
 	prune.Prune = true
 	if _, err := c.Register(ctx, prune); err != nil {
 		t.Errorf("prune: %v", err)
@@ -64,6 +64,8 @@ func TestTheServiceNeedsItsOwnRightsOnly(t *testing.T) {
 			return c.FollowLogs(ctx, ref, api.FollowLogsParams{}, func(client.LogEvent) error { return nil })
 		},
 		"executors": func() error { _, err := c.Executors(ctx); return err },
+		"pools":     func() error { _, err := c.Pools(ctx, api.ListPoolsParams{}); return err },
+		"pool":      func() error { _, err := c.Pool(ctx, "default", "wh", 0); return err },
 		"tokens":    func() error { _, err := c.Tokens(ctx, api.ListTokensParams{}); return err },
 		"token":     func() error { _, err := c.CreateToken(ctx, api.TokenRequest{Name: "x", Role: "viewer"}); return err },
 		"revoke":    func() error { return c.RevokeToken(ctx, 2) },

@@ -89,6 +89,15 @@ func newContract(t testing.TB) *contract {
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/events", s.events)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/logs", s.logs)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log", s.log)
+	answer("GET /api/v1/pools", func(http.ResponseWriter, *http.Request) (any, error) {
+		return api.PoolPage{Items: []api.Pool{warehouse(), {Namespace: "finance", Name: "idle", Slots: 2}}}, nil
+	})
+	answer("GET /api/v1/pools/{ns}/{name}", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		if r.PathValue("name") != "warehouse" {
+			return nil, api.Errorf(api.NotFound, "pool %s/%s does not exist", r.PathValue("ns"), r.PathValue("name")).WithHint("did you mean \"warehouse\"?")
+		}
+		return poolDetail(), nil
+	})
 	answer("GET /api/v1/whoami", func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		if r.Header.Get("Authorization") == "" {
 			return nil, api.Errorf(api.Unauthenticated, "not signed in")
@@ -475,4 +484,24 @@ func (s *contract) log(w http.ResponseWriter, r *http.Request) (any, error) {
 	w.Header().Set("Log-Complete", "true")
 	_, _ = w.Write([]byte(text))
 	return nil, nil
+}
+
+func warehouse() api.Pool {
+	return api.Pool{Namespace: "default", Name: "warehouse", Description: "Takes four at once.", Slots: 4, ReserveScheduled: 1, Used: 4, Holding: 3, Waiting: 120, Source: "etl"}
+}
+
+func poolDetail() api.PoolDetail {
+	third := 3
+	return api.PoolDetail{
+		Pool: warehouse(),
+		Holders: []api.PoolTask{
+			{Namespace: "default", Pipeline: "billing_sync", Run: 902, Task: "export", State: api.PoolTaskStateRunning, Slots: 2, Since: now.Add(-41 * time.Minute), Executor: "wh-1", Host: "db7"},
+			{State: api.PoolTaskStateRunning, Slots: 1, Since: now.Add(-3 * time.Minute)},
+			{Namespace: "default", Pipeline: "nightly_etl", Run: 1841, Task: "shards", Index: &third, State: api.PoolTaskStateReady, Slots: 1, Since: now.Add(-2 * time.Second)},
+		},
+		Waiters: []api.PoolTask{
+			{Namespace: "default", Pipeline: "nightly_etl", Run: 1842, Task: "load", State: api.PoolTaskStateWaiting, Slots: 1, Since: now.Add(-130 * time.Second), Position: 1},
+			{Namespace: "finance", Pipeline: "refill", Run: 7, Task: "load", State: api.PoolTaskStateWaiting, Slots: 1, Since: now.Add(-time.Hour), Position: 2, Backfill: true},
+		},
+	}
 }

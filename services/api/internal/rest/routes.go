@@ -61,6 +61,8 @@ var rules = map[string]access.Route{
 	"PUT /api/v1/vars/:ns/:name":                          {Rule: access.Author, Body: valueBody},
 	"DELETE /api/v1/vars/:ns/:name":                       {Rule: access.Author},
 	"GET /api/v1/executors":                               {Rule: access.Viewer},
+	"GET /api/v1/pools":                                   {Rule: access.Viewer, Query: names(api.ListPoolsParams{})},
+	"GET /api/v1/pools/:ns/:name":                         {Rule: access.Viewer, Query: names(api.GetPoolParams{})},
 	"GET /api/v1/whoami":                                  {Rule: access.Viewer},
 	"GET /api/v1/tokens":                                  {Rule: access.Admin, Query: names(api.ListTokensParams{})},
 	"POST /api/v1/tokens":                                 {Rule: access.Admin},
