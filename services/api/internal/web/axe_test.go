@@ -70,6 +70,8 @@ var screens = []struct{ name, path string }{
 	{"vars", "/vars"},
 	{"var-set", "/vars/set?namespace=default&name=REGION"},
 	{"var-delete", "/vars/delete?namespace=default&name=REGION"},
+	{"pools", "/pools"},
+	{"pool", "/pools/default/warehouse"},
 	{"account", "/me"},
 	{"not-found", "/p/default/nightly_elt"},
 }
@@ -78,6 +80,7 @@ func TestScreensAreAccessible(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.full()
+	w.pools()
 	b := w.tab()
 	b.size(1360, "light")
 	b.open("/login")

@@ -114,6 +114,16 @@ var pages = map[string]func(fill func(any)) templ.Component{
 		fill(&p)
 		return Layout(p.Base, DeleteMain(p))
 	},
+	"pools": func(fill func(any)) templ.Component {
+		var p PoolsPage
+		fill(&p)
+		return Layout(p.Base, PoolsMain(p))
+	},
+	"pool": func(fill func(any)) templ.Component {
+		var p PoolPage
+		fill(&p)
+		return Layout(p.Base, PoolMain(p))
+	},
 	"login": func(fill func(any)) templ.Component {
 		var p LoginPage
 		fill(&p)

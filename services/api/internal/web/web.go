@@ -124,6 +124,8 @@ func (s *Server) Routes() []access.Route {
 		varForm,
 		get("/vars/delete", s.askDelete(false)),
 		post("/vars/delete", access.Author, s.delete(false)),
+		get("/pools", s.pools),
+		get("/pools/:ns/:name", s.pool),
 		events,
 	}
 }
