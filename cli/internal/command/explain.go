@@ -206,12 +206,12 @@ func (c *call) untilText(k clock, f api.GateFinding) string {
 }
 
 // short is a time of day, with its day unless that is today's.
-func (k clock) short(t time.Time) string {
-	t, n := t.In(k.zone), k.now.In(k.zone)
+func (c clock) short(t time.Time) string {
+	t, n := t.In(c.zone), c.now.In(c.zone)
 	if t.YearDay() == n.YearDay() && t.Year() == n.Year() {
 		return t.Format("15:04:05")
 	}
-	return k.date(t)
+	return c.date(t)
 }
 
 // labelWidth is that of the words before findings.

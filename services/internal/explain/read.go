@@ -119,11 +119,17 @@ func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFac
 	for _, r := range g.rows {
 		switch {
 		case r.State == string(flow.Running):
-			runs = append(runs, flow.RunningRun{ID: r.RunID, CancelRequested: r.CancelRequested})
+			runs = append(runs, flow.RunningRun{ID: r.RunID, CancelRequested: r.CancelRequested, Backfill: r.BackfillID != 0})
 		case r.CancelRequested || found[r.RevisionID] == nil:
 		default:
 			c := found[r.RevisionID].Graph.Pipeline().Concurrency
-			queue = append(queue, flow.QueuedRun{ID: r.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict, FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen})
+			if r.Reopened {
+				c.OnConflict = flow.OnConflictQueue
+			}
+			queue = append(queue, flow.QueuedRun{
+				ID: r.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
+				FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen, Backfill: r.BackfillID != 0,
+			})
 		}
 	}
 	whole := len(g.rows) < maxGroup
