@@ -62,12 +62,14 @@ type step struct {
 	in      *Input
 	run     Run
 	rows    map[int]*row
-	missing struct{ tasks, outputs map[int]bool }
+	missing struct{ tasks, outputs, awaited map[int]bool }
 	born    bool // Start: every row is new
 	d       Decision
 	fans    []int // fan-outs to be looked at once all ends are counted
 	// What may be released, before the run's max_parallel.
-	may []candidate
+	may      []candidate
+	looked   map[int]bool  // numbers that look has been at
+	expanded map[int][]any // items of fan-outs made by this decision
 	// What foresee has been through, and how many rows it may still ask for.
 	foreseen map[int]bool
 	budget   int
@@ -158,6 +160,8 @@ func (s *step) end(e End) {
 		return // the wake of a back-off that a cancel overtook
 	}
 	switch {
+	case e.State == Waiting && s.g.nodes[o].awaits != nil:
+		s.look(e.Number)
 	case index < 0 && e.State == Waiting:
 		if !s.stopping() {
 			s.may = append(s.may, candidate{number: e.Number, count: 1, again: true})
@@ -264,6 +268,8 @@ func (s *step) due(o int) {
 		s.resume(r)
 	case n.items != nil:
 		s.expand(n, r)
+	case n.awaits != nil:
+		s.await(n, r)
 	default:
 		s.may = append(s.may, candidate{number: Number(o), count: 1})
 	}
@@ -355,12 +361,17 @@ func (s *step) changes() {
 	slices.Sort(s.d.CancelItems)
 	slices.Sort(s.d.SkipItems)
 	slices.Sort(s.d.Hold)
+	slices.SortFunc(s.d.Await, func(a, b Awaiting) int { return a.Number - b.Number })
+	slices.SortFunc(s.d.Settle, func(a, b Settled) int { return a.Number - b.Number })
+	slices.Sort(s.d.StopChildren)
 }
 
-func (s *step) missed() bool { return len(s.missing.tasks) > 0 || len(s.missing.outputs) > 0 }
+func (s *step) missed() bool {
+	return len(s.missing.tasks) > 0 || len(s.missing.outputs) > 0 || len(s.missing.awaited) > 0
+}
 
 func (s *step) lacking() Missing {
-	return Missing{Tasks: sorted(s.missing.tasks), Outputs: sorted(s.missing.outputs)}
+	return Missing{Tasks: sorted(s.missing.tasks), Outputs: sorted(s.missing.outputs), Awaited: sorted(s.missing.awaited)}
 }
 
 func sorted(set map[int]bool) []int {

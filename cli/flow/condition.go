@@ -102,7 +102,7 @@ func (g *Graph) compileTask(n *node) error {
 	if n.items != nil {
 		n.items.reads = g.readsOf(refs, n)
 	}
-	return nil
+	return g.compileAwaits(n, names)
 }
 
 // readsOf tells which tasks are read; n is nil for outputs of the run.

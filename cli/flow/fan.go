@@ -127,7 +127,11 @@ func (s *step) window(r *row) {
 	n := run - f.Released
 	flying := f.Released - (run - f.Unfinished)
 	n = min(n, gate.Spare(s.g.nodes[r.Ordinal].task.MaxParallel, flying))
-	if n <= 0 {
+	switch {
+	case n <= 0:
+		return
+	case s.g.nodes[r.Ordinal].awaits != nil:
+		s.beginItems(r, n)
 		return
 	}
 	c := candidate{number: ItemNumber(r.Ordinal, f.Released), count: n, window: true}
@@ -181,6 +185,10 @@ func (s *step) expand(n *node, r *row) {
 		r.State, r.touched = Ready, true
 		r.Fan = &Fan{Items: len(list), Unfinished: len(list)}
 		s.d.Expand = append(s.d.Expand, Expansion{Ordinal: n.ordinal, Items: list})
+		if s.expanded == nil {
+			s.expanded = map[int][]any{}
+		}
+		s.expanded[n.ordinal] = list
 		s.window(r)
 	}
 }

@@ -26,7 +26,8 @@ type node struct {
 	needs    []int
 	children []int
 	when     condition
-	items    *items // nil: no fan-out
+	items    *items  // nil: no fan-out
+	awaits   *awaits // nil: executors run it
 	// strict says that the task runs only if everything before it succeeded:
 	// nothing can be learned from its row about what was before it.
 	strict bool
@@ -134,6 +135,10 @@ func (g *Graph) Size() (tasks, finally int) { return g.tasks, len(g.nodes) - g.t
 // Fan says whether a task is a fan-out: its items run, not the task itself.
 func (g *Graph) Fan(ordinal int) bool { return g.nodes[ordinal].items != nil }
 
+// Awaits says whether a task, or each of its items, waits for what no executor
+// does: it is never released.
+func (g *Graph) Awaits(ordinal int) bool { return g.nodes[ordinal].awaits != nil }
+
 // NeedsActive says that decisions need Run.Active and Input.Held.
 func (g *Graph) NeedsActive() bool { return g.p.MaxParallel > 0 }
 
@@ -156,7 +161,7 @@ func (g *Graph) precomputeStart() {
 	}
 	for i := range g.nodes[:g.tasks] {
 		n := &g.nodes[i]
-		if len(n.needs) == 0 && (n.when.program != nil || n.items != nil) {
+		if len(n.needs) == 0 && (n.when.program != nil || n.items != nil || n.awaits != nil) {
 			return
 		}
 	}

@@ -28,6 +28,12 @@ type planned struct {
 	fast    bool
 	limit   int // retries
 	ends    [][]rune
+	kind    pipeline.Kind
+}
+
+// mute says that the task has no outputs that others could read.
+func (t *planned) mute() bool {
+	return t.kind == pipeline.KindWait || t.kind == pipeline.KindApproval
 }
 
 // A cond is the text of a condition and what it means.
@@ -217,7 +223,7 @@ func draw(t *rapid.T) *plan {
 			d.fan = rapid.IntRange(0, 5).Draw(t, "items")
 		case 1:
 			for _, j := range d.needs {
-				if pl.tasks[j].fan < 0 && pl.tasks[j].list < 0 {
+				if pl.tasks[j].fan < 0 && pl.tasks[j].list < 0 && !pl.tasks[j].mute() {
 					d.list = j
 				}
 			}
@@ -225,6 +231,7 @@ func draw(t *rapid.T) *plan {
 		for range max(1, d.fan, 2) {
 			d.ends = append(d.ends, rapid.SliceOfN(rapid.SampledFrom([]rune("ssssffkx")), 1, 3).Draw(t, "ends"))
 		}
+		pl.kind(t, &d)
 		d.cond = pl.condition(t, &d, n)
 		pl.tasks = append(pl.tasks, d)
 		if d.finally {
@@ -243,7 +250,11 @@ func draw(t *rapid.T) *plan {
 func (pl *plan) model(t *rapid.T, d *planned) *pipeline.Task {
 	m := task(d.name, when(d.cond.text), outputs("v"), retry(d.limit), lost(2))
 	m.ExitCodes.Fatal = []int{64}
+	d.becomes(m)
 	m.Outputs = append(m.Outputs, pipeline.Output{Name: "list", Schema: pipeline.Schema{Type: "array"}})
+	if d.mute() {
+		m.Outputs = nil
+	}
 	for _, j := range d.needs {
 		m.Needs = append(m.Needs, pl.tasks[j].name)
 	}
@@ -296,6 +307,7 @@ func (pl *plan) condition(t *rapid.T, d *planned, tasks int) cond {
 			cond{name + `.result in ["succeeded", "skipped"]`, false, is(func(o *oracle, _ *planned) bool { return o.states[j] == "succeeded" || o.states[j] == "skipped" })},
 		)
 		switch {
+		case pl.tasks[j].mute():
 		case pl.tasks[j].fan >= 0 && !pl.tasks[j].fast:
 			all = append(all, cond{name + ".counts.failed > 0", false, is(func(o *oracle, _ *planned) bool { return o.counts[j]["failed"] > 0 })},
 				cond{"size(" + name + ".outputs.v) >= 2", true, func(o *oracle, t *planned) (bool, bool) {

@@ -3,7 +3,7 @@ package flow
 // stop asks for everything of the phase to be canceled.
 func (s *step) stop() {
 	from, to := s.g.phaseOf(s.run.Phase)
-	s.d.CancelPhase = &CancelPhase{From: Number(from), To: Number(to), Reason: s.stopReason()}
+	s.d.CancelPhase = &CancelPhase{From: Number(from), To: Number(to), Reason: s.stopReason(), Again: s.run.CancelAgain}
 	if s.run.Phase == PhaseTasks && s.run.TimedOut && !s.run.CancelRequested {
 		s.because(ReasonTimedOut)
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,9 @@ func driveOn(t *rapid.T, pl *plan, g *Graph, s *store, stop string) {
 		if len(s.pending) > 0 {
 			may = append(may, "tell")
 		}
+		if len(s.open()) > 0 {
+			may = append(may, "happen", "happen")
+		}
 		if s.look {
 			may = append(may, "look")
 		}
@@ -71,6 +75,8 @@ func driveOn(t *rapid.T, pl *plan, g *Graph, s *store, stop string) {
 		case "end":
 			n := rapid.SampledFrom(sortedInts(s.live)).Draw(t, "which")
 			pl.end(t, s, n)
+		case "happen":
+			pl.happen(t, s, rapid.SampledFrom(s.open()).Draw(t, "which"))
 		case "tell", "look":
 			perm := rapid.Permutation(s.pending).Draw(t, "order")
 			k := rapid.IntRange(0, len(perm)).Draw(t, "batch")
@@ -247,6 +253,7 @@ func TestRecountGoesOn(t *testing.T) {
 				}
 			}
 			s.started[Number(o)], s.budgets[Number(o)] = false, Budget{}
+			maps.DeleteFunc(s.awaits, func(n int, _ *Awaited) bool { of, _ := Split(n); return of == o })
 		}
 		s.done, s.pending = nil, nil // the wakes of a run go with it
 		run := s.run
@@ -278,6 +285,8 @@ func TestRecountGoesOn(t *testing.T) {
 				n := slices.Min(keys(s.ready))
 				s.claim(n)
 				pl.end(t, s, n)
+			} else if open := s.open(); len(open) > 0 {
+				pl.happen(t, s, open[0])
 			}
 			batch := s.pending
 			s.pending = nil
@@ -313,6 +322,8 @@ func TestLostWakesAreMadeGood(t *testing.T) {
 				n := slices.Min(keys(s.ready))
 				s.claim(n)
 				pl.end(t, s, n)
+			} else if open := s.open(); len(open) > 0 {
+				pl.happen(t, s, open[0])
 			}
 			batch := s.pending
 			s.pending = nil

@@ -46,6 +46,14 @@ const (
 	ReasonOverlap         = "overlap"
 	ReasonQueueFull       = "queue_full"
 	ReasonParams          = "params"
+	ReasonRejected        = "rejected"
+	ReasonOutputsMissing  = "outputs_missing"
+	ReasonOutputsType     = "outputs_type"
+
+	// Of tasks that wait for what no executor does.
+	ReasonWait     = "wait"
+	ReasonApproval = "approval"
+	ReasonChild    = "child"
 
 	// Of runs.
 	ReasonTasks        = "tasks"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A store is a run in memory. It does what the caller of flow does on tables,
@@ -19,6 +20,8 @@ type store struct {
 	outputs map[int]map[string]any
 	budgets map[int]Budget
 	started map[int]bool
+	awaits  map[int]*Awaited // what waits for no executor, or did
+	now     time.Time
 
 	pending []End // told to nobody yet
 	look    bool
@@ -42,6 +45,7 @@ func newStore(g *Graph, run Run) *store {
 	s := &store{
 		g: g, run: run, tasks: map[int]*Task{}, items: map[int]*item{}, ready: map[int]bool{}, live: map[int]string{},
 		outputs: map[int]map[string]any{}, budgets: map[int]Budget{}, started: map[int]bool{},
+		awaits: map[int]*Awaited{}, now: time.Date(2026, 11, 22, 5, 30, 0, 0, time.UTC),
 	}
 	return s
 }
@@ -96,7 +100,7 @@ func (s *store) decideDue(f func(Input) (Decision, Missing), ends []End, due []i
 		}
 		return
 	}
-	in := Input{Run: s.run, Ends: ends, Look: look, Due: due, Tasks: map[int]Task{}, Outputs: map[int]map[string]any{}}
+	in := Input{Run: s.run, Ends: ends, Look: look, Due: due, Tasks: map[int]Task{}, Outputs: map[int]map[string]any{}, Awaited: map[int]Awaited{}, Now: s.now, Random: 0.5}
 	in.Run.Active = len(s.ready) + len(s.live)
 	if s.g.NeedsActive() {
 		in.Held = s.held()
@@ -128,6 +132,13 @@ func (s *store) decideDue(f func(Input) (Decision, Missing), ends []End, due []i
 			}
 			in.Outputs[o] = s.collect(o)
 			s.loaded++
+		}
+		for _, n := range missing.Awaited {
+			if _, again := in.Awaited[n]; again {
+				s.fail("%d asked for twice", n)
+				return
+			}
+			in.Awaited[n] = s.awaited(n)
 		}
 	}
 }
@@ -210,6 +221,7 @@ func (s *store) apply(d Decision) {
 			s.items[n] = &item{state: Waiting, value: v}
 		}
 	}
+	s.applyAwaits(d)
 	for _, n := range d.Hold {
 		if s.state(n) != Waiting {
 			s.fail("%d is held but %s", n, s.state(n))
@@ -245,6 +257,11 @@ func (s *store) apply(d Decision) {
 		}
 	}
 	var bulk []End
+	for _, e := range d.Settle {
+		if e.State.Ended() {
+			bulk = append(bulk, End{Number: e.Number, State: e.State})
+		}
+	}
 	for _, o := range d.CancelItems {
 		bulk = append(bulk, s.cancel(ItemNumber(o, 0), Number(o+1), ReasonFailFast)...)
 	}
@@ -282,7 +299,7 @@ func (s *store) cancel(from, to int, reason string) []End {
 		if s.ready[n] {
 			delete(s.ready, n)
 			hit(n)
-		} else if s.state(n) == Waiting {
+		} else if s.state(n) == Waiting && !s.stopChild(n, reason) {
 			hit(n)
 		}
 	}

@@ -95,6 +95,13 @@ type Input struct {
 	// TooLarge are fan-outs whose collected outputs are larger than may be
 	// read: whoever reads them fails, reason outputs_too_large.
 	TooLarge map[int]bool
+	// Awaited is what is known of tasks and items that wait for what no executor
+	// does, by number. Missing asks for what is needed.
+	Awaited map[int]Awaited
+	// Now is the time by the clock that decides; needed where Graph.Awaits.
+	Now time.Time
+	// Random is from [0,1) and moves the back-off of sub-pipelines.
+	Random float64
 	// Look says that somebody asked to look at the run as a whole: a wake
 	// without a number. A cancel or a time-out is acted on only then, because
 	// acting on it is work over all rows.
@@ -106,10 +113,13 @@ type Input struct {
 type Missing struct {
 	Tasks   []int
 	Outputs []int
+	Awaited []int // by number
 }
 
 // None says that nothing is missing.
-func (m Missing) None() bool { return len(m.Tasks) == 0 && len(m.Outputs) == 0 }
+func (m Missing) None() bool {
+	return len(m.Tasks) == 0 && len(m.Outputs) == 0 && len(m.Awaited) == 0
+}
 
 // Decision is what has to become true, in one transaction.
 type Decision struct {
@@ -130,6 +140,19 @@ type Decision struct {
 	// max_parallel was used up: they stay Waiting, reason max_parallel, and
 	// come back as Input.Held. (Of tasks, Changes say the same.)
 	Hold []int
+	// Await are tasks and items that begin to wait for what no executor does.
+	// They are Waiting; of a task that is looked at for the first time, Changes
+	// say the same.
+	Await []Awaiting
+	// Settle are those that waited so and end, or go back for another try. The
+	// caller tells of each that ended as one End, once it is stored.
+	Settle []Settled
+	// StopChildren are the numbers of tasks and items whose time is over: their
+	// child is asked to stop, for the reason timed_out.
+	StopChildren []int
+	// Again are timed wakes to be left once more: what they came for is not due
+	// yet.
+	Again []Later
 	// CancelItems are ordinals of fan-outs of which the first item failed: all
 	// items that wait or are queued end Canceled, reason fail_fast, and live
 	// ones are asked to stop for that reason. The caller does it in bulk and
@@ -162,11 +185,90 @@ type Expansion struct {
 
 // CancelPhase says that everything with From ≤ number < To that waits or is
 // queued ends Canceled for Reason, and that what is live is asked to stop for
-// it. The own row of a fan-out that has items (state Ready) is left alone: it
-// ends with them.
+// it; so are the children of what waits for one, which ends with them. The own
+// row of a fan-out that has items (state Ready) is left alone: it ends with
+// them.
 type CancelPhase struct {
 	From, To int
 	Reason   string // canceled, run_timed_out
+	Again    bool   // a person asked for the second time: children stop their finally too
+}
+
+// Awaiting begins to wait for what no executor does: for a time to come, for a
+// person's decision, or for a run of another pipeline.
+type Awaiting struct {
+	Number   int
+	Reason   string    // wait, approval, child
+	WakeAt   time.Time // wait: when it is over
+	Deadline time.Time // when its time-out comes; zero: never
+	Prompt   string    // approval
+	Child    *Child    // child
+}
+
+// Due is when it is to be looked at again, by an End in state Waiting; zero:
+// when something happens.
+func (a Awaiting) Due() time.Time { return firstOf(a.WakeAt, a.Deadline) }
+
+func firstOf(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Child is the run that a task asks for.
+type Child struct {
+	Namespace, Name string
+	Params          map[string]any
+	Wait            bool // the task ends with it; else as soon as it exists
+}
+
+// Awaited is what is known of a task or an item that may wait for what no
+// executor does.
+type Awaited struct {
+	State            State
+	Reason           string
+	WakeAt, Deadline time.Time
+	Failures         int
+	Item             any       // of an item: its value
+	Decision         *Verdict  // nil: nobody has decided
+	Child            *ChildRun // the one it waits for
+}
+
+// Verdict is what a person decided.
+type Verdict struct {
+	Approved bool
+	By       string
+}
+
+// ChildRun is how the run stands that a task asked for.
+type ChildRun struct {
+	// Refused is the reason why it was not made, Detail the same for people.
+	Refused, Detail string
+	Made            bool
+	State           State  // how it ended; "" if it has not
+	Reason          string // of its end
+	Outputs         map[string]any
+	Stop            string // why it was asked to stop; "" if it was not
+}
+
+// Settled is how waiting for what no executor does ended. In state Waiting the
+// task tries again at WakeAt, reason backoff.
+type Settled struct {
+	Number         int
+	State          State
+	Reason, Detail string
+	Outputs        map[string]any // of one that succeeded
+	Failures       int
+	WakeAt         time.Time
+	// Verdict is set when a time-out decided for the person.
+	Verdict *Verdict
+}
+
+// Later is a timed wake.
+type Later struct {
+	Number int
+	At     time.Time
 }
 
 // Finish is how a run ended.

@@ -94,6 +94,10 @@ func (e *OutputError) Error() string { return e.Detail }
 // CheckOutputs reads what a task wrote by what it declares. Keys that are not
 // declared are kept, as text or as the JSON they were.
 func (t *Task) CheckOutputs(raw map[string]RawOutput) (map[string]any, *OutputError) {
+	return t.checkOutputs(raw, "was not written to $SYN_OUTPUT")
+}
+
+func (t *Task) checkOutputs(raw map[string]RawOutput, missing string) (map[string]any, *OutputError) {
 	values := make(map[string]any, len(raw))
 	declared := make(map[string]bool, len(t.Outputs))
 	for _, out := range t.Outputs {
@@ -110,7 +114,7 @@ func (t *Task) CheckOutputs(raw map[string]RawOutput) (map[string]any, *OutputEr
 		case v != nil:
 			values[out.Name] = v
 		case out.Required:
-			return nil, &OutputError{Reason: "outputs_missing", Detail: "output " + out.Name + " was not written to $SYN_OUTPUT"}
+			return nil, &OutputError{Reason: "outputs_missing", Detail: "output " + out.Name + " " + missing}
 		}
 	}
 	for name, written := range raw {
@@ -134,6 +138,20 @@ func (t *Task) CheckOutputs(raw map[string]RawOutput) (map[string]any, *OutputEr
 		return nil, &OutputError{Reason: "outputs_too_large", Detail: fmt.Sprintf("the outputs have %s bytes together, %s at most", grouped(len(data)), grouped(MaxOutputBytes))}
 	}
 	return values, nil
+}
+
+// CheckValues checks the outputs of a child run by what the task declares. What
+// is not declared is kept.
+func (t *Task) CheckValues(given map[string]any) (map[string]any, *OutputError) {
+	raw := make(map[string]RawOutput, len(given))
+	for name, v := range given {
+		data, err := expr.ToJSON(v)
+		if err != nil {
+			return nil, &OutputError{Reason: "outputs_type", Detail: "output " + clip(name, 64) + ": " + err.Error()}
+		}
+		raw[name] = RawOutput{JSON: data}
+	}
+	return t.checkOutputs(raw, "is not among the outputs of the run it called")
 }
 
 // read gives the value of an output, nil if what was written counts as absent.
