@@ -108,10 +108,10 @@ func (q *Queries) DueSubjects(ctx context.Context, arg DueSubjectsParams) ([]int
 }
 
 const groupRuns = `-- name: GroupRuns :many
-SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.reopened, k.cancel_requested, k.frozen, k.backfill_id
+SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.beside, k.reopened, k.cancel_requested, k.frozen, k.backfill_id
 FROM (SELECT unnest($1::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
-    SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted, o.reopened,
+    SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted, o.beside, o.reopened,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
         (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen, o.backfill_id
     FROM open_run AS o
@@ -129,6 +129,7 @@ type GroupRunsRow struct {
 	State           string
 	FromTick        bool
 	Counted         bool
+	Beside          bool
 	Reopened        bool
 	CancelRequested bool
 	Frozen          bool
@@ -153,6 +154,7 @@ func (q *Queries) GroupRuns(ctx context.Context, ids []int64) ([]GroupRunsRow, e
 			&i.State,
 			&i.FromTick,
 			&i.Counted,
+			&i.Beside,
 			&i.Reopened,
 			&i.CancelRequested,
 			&i.Frozen,

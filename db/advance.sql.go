@@ -55,6 +55,13 @@ WITH gone AS (
       AND t.state IN ('waiting', 'ready')
       AND (t.items IS NULL OR t.items = 0)
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
+      AND (t.reason <> 'child' OR NOT EXISTS (
+        SELECT 1
+        FROM child_run AS c
+        WHERE c.parent_run_id = t.run_id
+          AND c.parent_number = t.number
+          AND c.settled_at IS NULL
+      ))
     RETURNING t.run_id, t.number
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
@@ -166,10 +173,11 @@ WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::text[]) AS state, unnest($3::text[]) AS reason,
         unnest($4::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was,
+        o.parent_run_id, o.parent_number
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state, o.parent_run_id, o.parent_number
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -179,7 +187,7 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was, f.parent_run_id, f.parent_number
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
@@ -213,6 +221,11 @@ WITH k AS (
     SELECT DISTINCT 'b', c.backfill_id
     FROM closed AS c
     WHERE c.backfill_id > 0
+), awaited AS (
+    INSERT INTO wake (kind, subject, number, state)
+    SELECT 'r', c.parent_run_id, c.parent_number, 'waiting'
+    FROM closed AS c
+    WHERE c.parent_run_id IS NOT NULL
 )
 SELECT h.run_id::bigint AS id, h.pipeline_id, h.backfill_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
     h.reopened::boolean AS reopened
@@ -236,8 +249,9 @@ type FinishRunsRow struct {
 	Reopened   bool
 }
 
-// FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
-// free, and so does the backfill. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+// FinishRuns ends runs: the open row goes, the run gets its end, the group and the backfill learn that a
+// place is free, and a task that waits for the run that it has ended. The caller has locked the rows by an
+// earlier statement of the transaction: they are deleted by
 // their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]FinishRunsRow, error) {
 	rows, err := q.db.Query(ctx, finishRuns,
@@ -1131,11 +1145,12 @@ func (q *Queries) ReleaseWaiters(ctx context.Context, runIds []int64, numbers []
 
 const runFacts = `-- name: RunFacts :many
 SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
-    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id
+    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id,
+    coalesce((SELECT s.name FROM schedule AS s WHERE s.id = k.schedule_id), '')::text AS schedule
 FROM (SELECT unnest($1::bigint[]) AS id) AS a
 CROSS JOIN LATERAL (
     SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id
+        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id, r.schedule_id
     FROM run AS r
     WHERE r.id = a.id
     OFFSET 0
@@ -1157,6 +1172,7 @@ type RunFactsRow struct {
 	Params        json.RawMessage
 	Vars          json.RawMessage
 	BackfillID    *int64
+	Schedule      string
 }
 
 // RunFacts gives what expressions of runs may read.
@@ -1184,6 +1200,7 @@ func (q *Queries) RunFacts(ctx context.Context, ids []int64) ([]RunFactsRow, err
 			&i.Params,
 			&i.Vars,
 			&i.BackfillID,
+			&i.Schedule,
 		); err != nil {
 			return nil, err
 		}
@@ -1201,7 +1218,7 @@ WITH counted AS (
     WHERE w.kind = 'r'
       AND w.subject = $1
       AND w.number IS NOT NULL
-      AND w.state <> 'waiting'
+      AND w.state NOT IN ('waiting', 'cancel', 'cancel_again')
 )
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started, (t.items IS NOT NULL)::boolean AS expanded, t.again,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))

@@ -283,6 +283,21 @@ var corruptions = map[string][]string{
 	},
 	"inv_68_backfill_run_doubled": {"UPDATE run SET trigger = 'backfill', schedule_id = 1, fire_at = now() - interval '1 day' WHERE ended_at IS NULL"},
 	"inv_59_wake_ignored":         {"UPDATE wake SET not_before = '-infinity'"},
+	"inv_61_waits_for_nothing": {
+		"UPDATE task SET reason = 'wait' WHERE run_id = $R3 AND number = 0",
+		"UPDATE task SET reason = 'approval' WHERE run_id = $R3 AND number = 0",
+		"UPDATE task SET reason = 'child' WHERE run_id = $R3 AND number = 0",
+		"INSERT INTO approval (run_id, number, pipeline_id, prompt) VALUES ($R3, 0, 1, '')",
+		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth) VALUES ($R3, 0, 1, '', '', true, 1)",
+	},
+	"inv_62_answer_ignored": {
+		"UPDATE task SET reason = 'wait', wake_at = now() - interval '1 m' WHERE run_id = $R3 AND number = 0",
+		"UPDATE task SET reason = 'wait', wake_at = now() + interval '1 m', deadline_at = now() - interval '1 m' WHERE run_id = $R3 AND number = 0",
+		"INSERT INTO approval (run_id, number, pipeline_id, prompt, decision, decided_at) VALUES ($R3, 0, 1, '', 'approved', now() - interval '1 m')",
+		"INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at) VALUES ($R3, 0, 1, '', now() - interval '1 m')",
+		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, asked_at) VALUES ($R3, 0, 1, '', '', true, 1, now() - interval '1 m')",
+		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, run_id, number) VALUES ($R3, 0, 1, '', '', true, 1, $R5, 5); UPDATE run SET ended_at = now() - interval '1 m' WHERE id = $R5",
+	},
 }
 
 // These look at sessions of the server; dbtest's own check covers them.

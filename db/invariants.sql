@@ -435,7 +435,9 @@ FROM (
     FROM run AS r
     JOIN param AS p ON p.k = 'slack'
     CROSS JOIN LATERAL (VALUES (least(r.started_at + p.v, r.ended_at), 1), (r.ended_at, -1)) AS e (at, d)
-    WHERE r.started_at IS NOT NULL AND e.at IS NOT NULL
+    WHERE r.started_at IS NOT NULL
+      AND e.at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM public.child_run AS c WHERE c.run_id = r.id AND c.beside)
 ) AS x
 WHERE x.n > x.most AND x.most > 0;
 
@@ -683,6 +685,42 @@ WHERE p.k = 'reap_grace'
   AND w.not_before < now() - p.v
   AND (w.kind <> 'r' OR NOT EXISTS (SELECT FROM public.open_run AS o WHERE o.run_id = w.subject AND o.state = 'queued'));
 COMMENT ON VIEW inv_59_wake_ignored IS 'Q';
+
+-- What waits for no executor says what for, and nothing is waited for in vain.
+CREATE VIEW inv_61_waits_for_nothing AS
+SELECT t.run_id, t.number, t.reason
+FROM public.task AS t
+WHERE t.run_id >= low()
+  AND t.state = 'waiting'
+  AND (t.reason = 'wait' AND t.wake_at IS NULL
+    OR t.reason = 'approval' AND NOT EXISTS (SELECT FROM public.approval AS p WHERE p.run_id = t.run_id AND p.number = t.number AND p.closed_at IS NULL)
+    OR t.reason = 'child' AND NOT EXISTS (SELECT FROM public.child_run AS c WHERE c.parent_run_id = t.run_id AND c.parent_number = t.number AND c.settled_at IS NULL))
+UNION ALL
+SELECT w.run_id, w.number, w.reason
+FROM (
+    SELECT p.run_id, p.number, 'approval' AS reason FROM public.approval AS p WHERE p.closed_at IS NULL
+    UNION ALL
+    SELECT c.parent_run_id, c.parent_number, 'child' FROM public.child_run AS c WHERE c.settled_at IS NULL
+) AS w
+LEFT JOIN public.task AS t ON t.run_id = w.run_id AND t.number = w.number
+WHERE w.run_id >= low() AND (t.state, t.reason) IS DISTINCT FROM ('waiting', w.reason);
+
+-- What was waited for has come, and nobody looked.
+CREATE VIEW inv_62_answer_ignored AS
+SELECT a.run_id, a.number, a.what
+FROM param AS g
+CROSS JOIN LATERAL (
+    SELECT p.run_id, p.number, 'approval' AS what FROM public.approval AS p WHERE p.closed_at IS NULL AND least(p.decided_at, p.deadline_at) < now() - g.v
+    UNION ALL
+    SELECT c.parent_run_id, c.parent_number, 'child'
+    FROM public.child_run AS c
+    LEFT JOIN public.run AS r ON r.id = c.run_id
+    WHERE c.settled_at IS NULL AND (r.ended_at < now() - g.v OR c.run_id IS NULL AND c.asked_at < now() - g.v)
+    UNION ALL
+    SELECT t.run_id, t.number, 'wait' FROM task AS t WHERE t.state = 'waiting' AND t.reason = 'wait' AND least(t.wake_at, t.deadline_at) < now() - g.v
+) AS a
+WHERE g.k = 'reap_grace';
+COMMENT ON VIEW inv_62_answer_ignored IS 'Q';
 
 -- A slow look at all of them: the name of each view and how many rows it has.
 CREATE FUNCTION report() RETURNS TABLE (inv text, bad bigint)

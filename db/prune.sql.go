@@ -10,6 +10,19 @@ import (
 	"time"
 )
 
+const clockNow = `-- name: ClockNow :one
+SELECT clock_timestamp()::timestamptz AS now
+`
+
+// ClockNow is the database's clock at this moment: not before anything that an earlier statement of the
+// transaction found due.
+func (q *Queries) ClockNow(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, clockNow)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
+}
+
 const dropOldExecutors = `-- name: DropOldExecutors :execrows
 DELETE FROM executor AS e
 WHERE e.stopped_at < coalesce($1::timestamptz, now()) - interval '1 day' * $2::int

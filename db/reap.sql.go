@@ -144,7 +144,7 @@ WITH RECURSIVE names AS (
     FROM names AS n
     CROSS JOIN LATERAL (SELECT l.executor AS id FROM live AS l WHERE l.executor > n.id ORDER BY l.executor LIMIT 1) AS x
 )
-SELECT d.woken, d.admit, d.backfill, d.late, d.orphans, e.id, coalesce(e.name, '')::text AS name, coalesce(e.beat, 0)::bigint AS beat,
+SELECT d.woken, d.admit, d.asked, d.backfill, d.late, d.orphans, e.id, coalesce(e.name, '')::text AS name, coalesce(e.beat, 0)::bigint AS beat,
     coalesce(e.lease_until < now(), false)::boolean AS expired,
     coalesce(e.lease_until > now() + interval '2 milliseconds' * $1::bigint, false)::boolean AS ahead
 FROM (
@@ -154,6 +154,7 @@ FROM (
             OR coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'p' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false))::boolean AS woken,
         coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'g' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS admit,
         coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'b' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS backfill,
+        EXISTS (SELECT 1 FROM child_run AS c WHERE c.run_id IS NULL AND c.reason IS NULL)::boolean AS asked,
         (EXISTS (SELECT 1 FROM open_run AS o WHERE o.deadline_at <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM ready AS r WHERE r.queue_deadline <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM waiter AS w WHERE w.queue_deadline <= statement_timestamp())
@@ -172,6 +173,7 @@ LEFT JOIN executor AS e ON e.stopped_at IS NULL
 type LookRow struct {
 	Woken    bool
 	Admit    bool
+	Asked    bool
 	Backfill bool
 	Late     bool
 	Orphans  bool
@@ -199,6 +201,7 @@ func (q *Queries) Look(ctx context.Context, leaseMs int64) ([]LookRow, error) {
 		if err := rows.Scan(
 			&i.Woken,
 			&i.Admit,
+			&i.Asked,
 			&i.Backfill,
 			&i.Late,
 			&i.Orphans,
@@ -335,6 +338,15 @@ WHERE o.state = 'running'
   AND (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id LIMIT 1) IS NULL
   AND (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id LIMIT 1) IS NULL
   AND (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM approval AS p WHERE p.run_id = o.run_id AND p.closed_at IS NULL AND p.decision IS NULL LIMIT 1) IS NULL
+  AND (
+    SELECT 1
+    FROM child_run AS c
+    WHERE c.parent_run_id = o.run_id
+      AND c.settled_at IS NULL
+      AND (c.run_id IS NULL AND c.reason IS NULL OR c.waits AND (SELECT u.run_id FROM open_run AS u WHERE u.run_id = c.run_id) IS NOT NULL)
+    LIMIT 1
+  ) IS NULL
 ORDER BY o.run_id
 LIMIT $4::int
 `
@@ -347,7 +359,7 @@ type StuckRunsParams struct {
 }
 
 // StuckRuns looks for open runs that nothing will ever wake: running, without a released, waiting or
-// live task and without a wake. There should be none; each is a defect that is repaired and counted.
+// live task, without a question that nobody has answered or a child that has not ended, and without a wake. There should be none; each is a defect that is repaired and counted.
 func (q *Queries) StuckRuns(ctx context.Context, arg StuckRunsParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, stuckRuns,
 		arg.Now,

@@ -52,6 +52,8 @@ BEGIN
             ('syn_api', 'UPDATE (stop_reason, stop_requested_at) ON live'),
             ('syn_api', 'UPDATE (run_id, answer) ON request_key'),
             ('syn_api', 'UPDATE (draining_at, drained_by) ON executor'),
+            ('syn_api', 'SELECT, UPDATE (decision, decided_at, decided_by, comment) ON approval'),
+            ('syn_api', 'SELECT ON child_run'),
             ('syn_api', 'USAGE ON SEQUENCE run_seq'),
             ('syn_api', 'EXECUTE ON FUNCTION next_run_id(), partitions_ahead(date), inv.report()'),
 
@@ -77,6 +79,7 @@ BEGIN
             ('syn_scheduler', 'UPDATE (stopped_at), DELETE ON executor'),
             ('syn_scheduler', 'INSERT, UPDATE, DELETE ON remote_object'),
             ('syn_scheduler', 'UPDATE (tzdata_version) ON installation'),
+            ('syn_scheduler', 'SELECT, INSERT, UPDATE, DELETE ON approval, child_run'),
             ('syn_scheduler', 'USAGE ON SEQUENCE run_seq'),
             ('syn_scheduler', 'EXECUTE ON FUNCTION next_run_id(), ensure_partitions(date, integer), partitions_ahead(date), partitions_before(text, date), drop_runs(date), drop_ticks(date), drop_logs(date), drop_events(date), analyze_history(text), inv.report()'),
 

@@ -23,6 +23,9 @@ type QueuedRun struct {
 	// Frozen runs wait for the thaw of their pipeline, and hold nobody back.
 	Frozen   bool
 	Backfill bool // of a backfill: it waits, whatever OnConflict says
+	// Beside says that a run of the group waits for this one: it starts beside
+	// it, or both would wait for ever.
+	Beside bool
 }
 
 // GroupLoad is how many runs of a group run and wait, and how many of each are
@@ -81,7 +84,7 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 		if gate.Starts(q.Frozen) != "" {
 			continue
 		}
-		if gate.Room(len(running)+len(a.Start), len(waiting)+len(patient), q.Limit) {
+		if q.Beside || gate.Room(len(running)+len(a.Start), len(waiting)+len(patient), q.Limit) {
 			a.Start = append(a.Start, q.ID)
 			if q.Backfill {
 				ours[q.ID] = true

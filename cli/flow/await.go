@@ -1,23 +1,18 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
-	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 )
 
 // Tasks that no executor runs: they wait for a time, for a person, or for a run
 // of another pipeline, as a row. Whatever may end the waiting is told as an End
 // in state Waiting, which means no more than "look at it again": what is true
 // is in Input.Awaited. So such Ends may be told twice, too early, or in vain.
-
-// maxWait is the longest that wait.for may say.
-const maxWait = 366 * 24 * time.Hour
 
 // awaits is what a task waits for.
 type awaits struct {
@@ -66,6 +61,7 @@ func (g *Graph) compileAwaits(n *node, names []string) error {
 	}
 	a.reads = g.readsOf(refs, n)
 	n.awaits = a
+	g.waits, g.asks, g.calls = g.waits || a.reason == ReasonWait, g.asks || a.reason == ReasonApproval, g.calls || a.reason == ReasonChild
 	return nil
 }
 
@@ -76,7 +72,9 @@ func (s *step) await(n *node, r *row) {
 	}
 	a, err := s.begin(n, Number(n.ordinal), nil)
 	if err != nil {
-		s.broken(r, n.awaits.field(n.task), err)
+		reason, detail := problem(err)
+		s.foresee(r.Ordinal)
+		s.settle(r, Failed, reason, detail)
 		return
 	}
 	r.Reason, r.Detail, r.touched = a.Reason, "", true
@@ -127,11 +125,8 @@ func (s *step) retry(n *node, number int, known Awaited) bool {
 		s.d.Await = append(s.d.Await, a)
 		return true
 	}
-	reason := ReasonExpression
-	if IsTooLarge(err) {
-		reason = ReasonOutputsTooLarge
-	}
-	s.over(Settled{Number: number, State: Failed, Reason: reason, Detail: n.awaits.field(n.task) + ": " + err.Error(), Failures: known.Failures})
+	reason, detail := problem(err)
+	s.over(Settled{Number: number, State: Failed, Reason: reason, Detail: detail, Failures: known.Failures})
 	return false
 }
 
@@ -139,16 +134,12 @@ func (s *step) retry(n *node, number int, known Awaited) bool {
 // caller tells of it, like any other end.
 func (s *step) over(e Settled) { s.d.Settle = append(s.d.Settle, e) }
 
-func (a *awaits) field(t *pipeline.Task) string {
-	switch {
-	case a.reason == ReasonApproval:
-		return "approval.prompt"
-	case a.reason == ReasonChild:
-		return "pipeline.params"
-	case t.Wait.For != "":
-		return "wait.for"
+// problem is what a task says that cannot begin to wait.
+func problem(err error) (reason, detail string) {
+	if IsTooLarge(err) {
+		return ReasonOutputsTooLarge, err.Error()
 	}
-	return "wait.at"
+	return ReasonExpression, err.Error()
 }
 
 // begin works out what a task or an item waits for.
@@ -169,30 +160,35 @@ func (s *step) begin(n *node, number int, item any) (Awaiting, error) {
 	switch w.reason {
 	case ReasonApproval:
 		v, err := w.prompt.eval(vars)
-		if err != nil {
-			return a, err
+		if err == nil {
+			a.Prompt, err = promptText(v)
 		}
-		a.Prompt, err = promptText(v)
-		return a, err
+		return a, of("approval.prompt", err)
 	case ReasonChild:
 		v, err := w.params.eval(vars)
 		if err != nil {
-			return a, err
+			return a, of("pipeline.params", err)
 		}
 		params, _ := v.(map[string]any)
 		a.Child = &Child{Namespace: t.Sub.Namespace, Name: t.Sub.Name, Params: params, Wait: t.Sub.Wait}
 		return a, nil
 	}
 	v, err := w.until.eval(vars)
-	if err != nil {
-		return a, err
+	if err != nil && t.Wait.For != "" {
+		return a, of("wait.for", err)
+	} else if err != nil {
+		return a, of("wait.at", err)
 	}
-	if t.Wait.For != "" {
-		a.WakeAt, err = waitFor(v, s.in.Now)
-	} else {
-		a.WakeAt, err = WaitAt(v, s.in.Now, s.g.Zone(s.run.Zone))
-	}
+	a.WakeAt, err = t.Wait.Until(v, s.in.Now, s.g.Zone(s.run.Zone))
 	return a, err
+}
+
+// of says which field an error is about.
+func of(field string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
 }
 
 // maxPrompt is how large a rendered prompt may be.
@@ -207,51 +203,6 @@ func promptText(v any) (string, error) {
 		return "", fmt.Errorf("it has %d bytes, 10 KiB at most", len(text))
 	}
 	return text, nil
-}
-
-func waitFor(v any, now time.Time) (time.Time, error) {
-	var d time.Duration
-	switch v := v.(type) {
-	case time.Duration:
-		d = v
-	case string:
-		var err error
-		if d, err = schedule.ParseDuration(v); err != nil {
-			return time.Time{}, err
-		}
-	default:
-		return time.Time{}, errors.New("it is not a duration like 90s or 1h30m")
-	}
-	if d < 0 || d > maxWait {
-		return time.Time{}, fmt.Errorf("%s is not between 0s and 366d", pipeline.Duration(d))
-	}
-	return now.Add(d), nil
-}
-
-// WaitAt is the instant that a value of wait.at means at a moment: an instant;
-// or a text: an instant, a local time of the zone, or a time of day, which is
-// the next one strictly after now.
-func WaitAt(v any, now time.Time, zone *time.Location) (time.Time, error) {
-	text, ok := v.(string)
-	if at, is := v.(time.Time); is {
-		return at, nil
-	} else if !ok {
-		return time.Time{}, errors.New("it is neither an instant nor a time of day")
-	}
-	h, m, err := schedule.ParseTimeOfDay(text)
-	if err != nil {
-		return schedule.ParseInstant(text, zone)
-	}
-	// A fixed-time schedule knows what the clock does to 02:30.
-	daily, err := schedule.New(schedule.Spec{Cron: fmt.Sprintf("%d %d * * *", m, h), Zone: zone.String()})
-	if err != nil {
-		return time.Time{}, err
-	}
-	at, ok := daily.NextAt(now)
-	if !ok {
-		return time.Time{}, fmt.Errorf("%s does not come again", text)
-	}
-	return at, nil
 }
 
 func (s *step) askAwaited(number int) {

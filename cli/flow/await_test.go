@@ -274,32 +274,16 @@ func TestWaitsEnd(t *testing.T) {
 	}
 }
 
-// A time of day is the next one strictly after now, also where the clock changes.
-func TestWaitAt(t *testing.T) {
-	vienna, err := time.LoadLocation("Europe/Vienna")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		text, now, want string
-	}{
-		{"07:00", "2026-11-22T05:30:00Z", "2026-11-22T06:00:00Z"},
-		{"06:30", "2026-11-22T05:30:00Z", "2026-11-23T05:30:00Z"}, // strictly after
-		{"02:30", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"}, // in the gap: the first instant after it
-		{"02:30", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"}, // in the overlap: the first
-		{"02:30", "2026-10-25T00:45:00Z", "2026-10-26T01:30:00Z"}, // … and only the first
-		{"2026-12-24T18:00", "2026-11-22T05:30:00Z", "2026-12-24T17:00:00Z"},
-		{"2026-12-24T18:00:00Z", "2026-11-22T05:30:00Z", "2026-12-24T18:00:00Z"},
-	} {
-		now, _ := time.Parse(time.RFC3339, c.now)
-		got, err := WaitAt(c.text, now, vienna)
-		if err != nil || got.UTC().Format(time.RFC3339) != c.want {
-			t.Errorf("WaitAt(%s) at %s = %v, %v; want %s", c.text, c.now, got, err, c.want)
-		}
-	}
-	for _, bad := range []any{"25:00", "soon", int64(3), nil, "2026-03-29T02:30"} {
-		if got, err := WaitAt(bad, time.Now(), vienna); err == nil {
-			t.Errorf("WaitAt(%v) = %v", bad, got)
+// A time of day is the next one strictly after the moment the task is due, in
+// the zone of the run, which its schedule may have changed.
+func TestTimeOfDayIsTheNextInTheZoneOfTheRun(t *testing.T) {
+	p := define(pipeline.Tasks{task("a")})
+	p.Tasks[0].Kind, p.Tasks[0].Run, p.Tasks[0].Wait = pipeline.KindWait, "", &pipeline.Wait{At: "06:30"}
+	for zone, want := range map[string]string{"": "2026-11-22T06:30:00Z", "Europe/Vienna": "2026-11-23T05:30:00Z"} {
+		s := newStore(compile(t, p), Run{ID: 1, Zone: zone})
+		s.start()
+		if got := s.awaits[0].WakeAt.UTC().Format(time.RFC3339); got != want {
+			t.Errorf("in zone %q it waits until %s, want %s", zone, got, want)
 		}
 	}
 }

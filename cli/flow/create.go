@@ -20,6 +20,9 @@ type Request struct {
 	// Params are given values, as JSON has them: nil, bool, string, int64,
 	// expr.Number, []any, map[string]any. They win over the schedule's.
 	Params map[string]any
+	// Call says that Params are what a pipeline task gives, see
+	// pipeline.Pipeline.CheckCall.
+	Call bool
 
 	ID, Number                                         int64
 	Revision                                           int
@@ -178,7 +181,11 @@ func (g *Graph) params(r Request, vars expr.Vars, bad *CreateError) map[string]a
 	for name, v := range r.Params {
 		given[name] = v
 	}
-	out, wrong := g.p.CheckParams(given)
+	check := g.p.CheckParams
+	if r.Call {
+		check = g.p.CheckCall
+	}
+	out, wrong := check(given)
 	for _, w := range wrong {
 		bad.add(ReasonParams, w.Param, w.Message, w.Hint)
 	}

@@ -16,6 +16,8 @@ type Graph struct {
 	start   *Decision
 	create  creation
 	outputs []runOutput
+	// What some task waits for, if executors are not all that is needed.
+	waits, asks, calls bool
 }
 
 // A node is one task of the graph.
@@ -135,9 +137,22 @@ func (g *Graph) Size() (tasks, finally int) { return g.tasks, len(g.nodes) - g.t
 // Fan says whether a task is a fan-out: its items run, not the task itself.
 func (g *Graph) Fan(ordinal int) bool { return g.nodes[ordinal].items != nil }
 
-// Awaits says whether a task, or each of its items, waits for what no executor
-// does: it is never released.
-func (g *Graph) Awaits(ordinal int) bool { return g.nodes[ordinal].awaits != nil }
+// Awaits says whether any task waits for what no executor does: decisions then
+// need Input.Now. Such a task is never released.
+func (g *Graph) Awaits() bool { return g.waits || g.asks || g.calls }
+
+// Waiting says whether a number is of a task, or of an item, that waits for what
+// no executor does.
+func (g *Graph) Waiting(number int) bool {
+	o, index := Split(number)
+	return g.nodes[o].awaits != nil && (index >= 0) == (g.nodes[o].items != nil)
+}
+
+// Asks says whether any task waits for a person.
+func (g *Graph) Asks() bool { return g.asks }
+
+// Calls says whether any task waits for a run of another pipeline.
+func (g *Graph) Calls() bool { return g.calls }
 
 // NeedsActive says that decisions need Run.Active and Input.Held.
 func (g *Graph) NeedsActive() bool { return g.p.MaxParallel > 0 }

@@ -98,7 +98,7 @@ type Input struct {
 	// Awaited is what is known of tasks and items that wait for what no executor
 	// does, by number. Missing asks for what is needed.
 	Awaited map[int]Awaited
-	// Now is the time by the clock that decides; needed where Graph.Awaits.
+	// Now is the time by the clock that decides; needed if Graph.Awaits.
 	Now time.Time
 	// Random is from [0,1) and moves the back-off of sub-pipelines.
 	Random float64

@@ -28,11 +28,12 @@ WHERE w.kind = 'r'
 -- RunFacts gives what expressions of runs may read.
 -- name: RunFacts :many
 SELECT k.id, k.number, k.namespace, k.pipeline, k.revision_id, k.trigger, k.scheduled_at, k.created_at, k.started_at,
-    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id
+    k.interval_start, k.interval_end, k.params, k.vars, k.backfill_id,
+    coalesce((SELECT s.name FROM schedule AS s WHERE s.id = k.schedule_id), '')::text AS schedule
 FROM (SELECT unnest(@ids::bigint[]) AS id) AS a
 CROSS JOIN LATERAL (
     SELECT r.id, r.number, r.namespace, r.pipeline, r.revision_id, r.trigger, r.scheduled_at, r.created_at, r.started_at,
-        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id
+        r.interval_start, r.interval_end, r.params, r.vars, r.backfill_id, r.schedule_id
     FROM run AS r
     WHERE r.id = a.id
     OFFSET 0
@@ -293,6 +294,13 @@ WITH gone AS (
       AND t.state IN ('waiting', 'ready')
       AND (t.items IS NULL OR t.items = 0)
       AND NOT EXISTS (SELECT 1 FROM live AS l WHERE l.run_id = t.run_id AND l.number = t.number)
+      AND (t.reason <> 'child' OR NOT EXISTS (
+        SELECT 1
+        FROM child_run AS c
+        WHERE c.parent_run_id = t.run_id
+          AND c.parent_number = t.number
+          AND c.settled_at IS NULL
+      ))
     RETURNING t.run_id, t.number
 ), told AS (
     INSERT INTO event (kind, pipeline_id, entity_id, number, from_state, to_state, reason, cause)
@@ -313,7 +321,7 @@ WITH counted AS (
     WHERE w.kind = 'r'
       AND w.subject = @run_id
       AND w.number IS NOT NULL
-      AND w.state <> 'waiting'
+      AND w.state NOT IN ('waiting', 'cancel', 'cancel_again')
 )
 SELECT t.number, t.state, t.reason, (t.ready_at IS NOT NULL)::boolean AS started, (t.items IS NOT NULL)::boolean AS expanded, t.again,
     (t.items IS NULL AND (t.state = 'ready' OR t.state = 'waiting' AND (t.reason = 'pool' OR coalesce(t.wake_at <= now(), false)))
@@ -348,18 +356,20 @@ ON CONFLICT (run_id) DO UPDATE
 SET phase = excluded.phase, unfinished = excluded.unfinished, failed = excluded.failed, canceled = excluded.canceled, skipped = excluded.skipped,
     rows = excluded.rows, reason = excluded.reason, deadline_at = coalesce(excluded.deadline_at, o.deadline_at);
 
--- FinishRuns ends runs: the open row goes, the run gets its end, and the group learns that a place is
--- free, and so does the backfill. The caller has locked the rows by an earlier statement of the transaction: they are deleted by
+-- FinishRuns ends runs: the open row goes, the run gets its end, the group and the backfill learn that a
+-- place is free, and a task that waits for the run that it has ended. The caller has locked the rows by an
+-- earlier statement of the transaction: they are deleted by
 -- their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
 -- name: FinishRuns :many
 WITH k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
 ), found AS (
-    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was
+    SELECT k.run_id, k.state, k.reason, k.outputs, o.place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state AS was,
+        o.parent_run_id, o.parent_number
     FROM k
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state
+        SELECT o.ctid AS place, o.pipeline_id, o.group_id, o.backfill_id, o.reopened, o.state, o.parent_run_id, o.parent_number
         FROM open_run AS o
         WHERE o.run_id = k.run_id
         FOR UPDATE
@@ -369,7 +379,7 @@ WITH k AS (
     WHERE o.ctid = ANY(ARRAY(SELECT f.place FROM found AS f))
     RETURNING o.ctid AS place
 ), closed AS (
-    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was
+    SELECT f.run_id, f.state, f.reason, f.outputs, f.pipeline_id, f.group_id, f.backfill_id, f.reopened, f.was, f.parent_run_id, f.parent_number
     FROM found AS f
     WHERE (f.place IN (SELECT g.place FROM gone AS g)) IS TRUE
 ), history AS (
@@ -403,6 +413,11 @@ WITH k AS (
     SELECT DISTINCT 'b', c.backfill_id
     FROM closed AS c
     WHERE c.backfill_id > 0
+), awaited AS (
+    INSERT INTO wake (kind, subject, number, state)
+    SELECT 'r', c.parent_run_id, c.parent_number, 'waiting'
+    FROM closed AS c
+    WHERE c.parent_run_id IS NOT NULL
 )
 SELECT h.run_id::bigint AS id, h.pipeline_id, h.backfill_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
     h.reopened::boolean AS reopened

@@ -27,3 +27,8 @@ WHERE s.expiry < now();
 -- Now is the database's clock, which decides.
 -- name: Now :one
 SELECT now()::timestamptz AS now;
+
+-- ClockNow is the database's clock at this moment: not before anything that an earlier statement of the
+-- transaction found due.
+-- name: ClockNow :one
+SELECT clock_timestamp()::timestamptz AS now;

@@ -15,6 +15,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/admit"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/backfill"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/follow"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/plan"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/prune"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/reap"
@@ -69,14 +70,16 @@ func Run(ctx context.Context, cfg Config) error {
 		woken     = newHint() // runs and pools
 		groups    = newHint()
 		backfills = newHint()
+		asked     = newHint() // runs that other runs ask for
 		cache     = revision.NewCache(revisions)
 		pruner    = prune.New(upkeep, cfg.Keep, cfg.Log)
-		advanced  = func(o advance.Outcome) { m.advanced(o); spread(o, notify, woken, groups, backfills) }
+		advanced  = func(o advance.Outcome) { m.advanced(o); spread(o, notify, woken, groups, backfills, asked) }
 		advancer  = advance.New(control, cache, cfg.Log, advanced)
 		admitter  = admit.New(cache, advancer, advanced)
 		filler    = backfill.New(cache, advancer, advanced)
-		planner   = plan.New(control, cache, advancer, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups, backfills) })
-		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken, groups, backfills) })
+		follower  = follow.New(control, cache, cfg.Log, advanced)
+		planner   = plan.New(control, cache, advancer, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups, backfills, asked) })
+		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken, groups, backfills, asked) })
 		sweeper   = reap.NewSweeper(upkeep, 2*time.Minute, cfg.Log, m.mended)
 		listening = func(ctx context.Context) error {
 			db.Listen(ctx, control, cfg.Log, func(channel string) {
@@ -105,10 +108,11 @@ func Run(ctx context.Context, cfg Config) error {
 	s.Go(listening)
 	ready := newGate(func(ctx context.Context) error { return prepare(ctx, control, pruner, warnings) })
 	s.Loop(&loop.Loop{Name: "plan", Interval: 10 * time.Second, Hint: planner.Due(), Step: ready.before(planner.Step), Log: cfg.Log})
-	// The reaper looks once a second, in one query, whether anything is due for admit, advance or backfill.
+	// The reaper looks once a second, in one query, whether anything is due for admit, advance, backfill or follow.
 	s.Loop(&loop.Loop{Name: "admit", Interval: 20 * time.Second, Hint: groups, Step: ready.before(admitter.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "advance", Interval: 20 * time.Second, Hint: woken, Step: ready.before(advancer.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "backfill", Interval: 20 * time.Second, Hint: backfills, Step: ready.before(filler.Step), Log: cfg.Log})
+	s.Loop(&loop.Loop{Name: "follow", Interval: 20 * time.Second, Hint: asked, Step: ready.before(follower.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "reap", Interval: time.Second, Step: ready.before(reaper.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "prune", Interval: time.Hour, Step: ready.before(pruner.Step), Log: cfg.Log})
 	s.Loop(&loop.Loop{Name: "sweep", Interval: 2 * time.Minute, Step: ready.before(sweeper.Step), Log: cfg.Log})

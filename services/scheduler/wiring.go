@@ -26,7 +26,7 @@ func (h hint) give() {
 }
 
 // spread tells those who have work now what a transaction did.
-func spread(o advance.Outcome, notify *db.Notifier, woken, groups, backfills hint) {
+func spread(o advance.Outcome, notify *db.Notifier, woken, groups, backfills, asked hint) {
 	if o.Released > 0 {
 		notify.Notify(db.ChannelReady)
 	}
@@ -43,11 +43,14 @@ func spread(o advance.Outcome, notify *db.Notifier, woken, groups, backfills hin
 	if o.Backfill {
 		backfills.give()
 	}
+	if o.Asked {
+		asked.give()
+	}
 }
 
-// wakeAfter makes advance, admit and backfill look at once at what the reaper has left for
+// wakeAfter makes advance, admit, backfill and follow look at once at what the reaper has left for
 // them, or has seen that somebody has.
-func wakeAfter(o reap.Outcome, woken, groups, backfills hint) {
+func wakeAfter(o reap.Outcome, woken, groups, backfills, asked hint) {
 	if o.Woken || o.Lost+o.TimedOut+o.Late > 0 {
 		woken.give()
 	}
@@ -56,6 +59,9 @@ func wakeAfter(o reap.Outcome, woken, groups, backfills hint) {
 	}
 	if o.Backfill {
 		backfills.give()
+	}
+	if o.Asked {
+		asked.give()
 	}
 }
 

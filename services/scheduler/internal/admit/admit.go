@@ -105,7 +105,7 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 				}
 				queue = append(queue, flow.QueuedRun{
 					ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
-					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen, Backfill: row.BackfillID != 0,
+					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen, Beside: row.Beside, Backfill: row.BackfillID != 0,
 				})
 				queued[row.RunID] = row
 			}
@@ -199,7 +199,8 @@ func (a *Admitter) carryOut(ctx context.Context, q *db.Queries, d flow.Admission
 			again = append(again, id)
 			timeouts = append(timeouts, found[row.RevisionID].Graph.Pipeline().Timeout.Std().Milliseconds())
 		} else {
-			born = append(born, advance.Born{PipelineID: row.PipelineID, Revision: found[row.RevisionID], Run: facts[id]})
+			rev := found[row.RevisionID]
+			born = append(born, advance.Born{PipelineID: row.PipelineID, Revision: rev, Run: facts[id].Run(rev)})
 		}
 		told.Pipelines = append(told.Pipelines, row.PipelineID)
 		told.RunIds = append(told.RunIds, id)

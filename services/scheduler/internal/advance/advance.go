@@ -26,14 +26,14 @@ const batchSize = 500
 type Advancer struct {
 	pool      *db.Pool
 	revisions *revision.Cache
-	facts     *lru.Cache[int64, flow.Run] // what of a run never changes
+	facts     *lru.Cache[int64, Fact] // what of a run never changes
 	told      func(Outcome)
 	log       *slog.Logger
 }
 
 // New makes an Advancer. told hears what each turn did, once it is committed.
 func New(pool *db.Pool, revisions *revision.Cache, log *slog.Logger, told func(Outcome)) *Advancer {
-	facts, err := lru.New[int64, flow.Run](4096)
+	facts, err := lru.New[int64, Fact](4096)
 	if err != nil { // only for a size below one
 		panic(err)
 	}
@@ -47,6 +47,7 @@ type Outcome struct {
 	Finished []End // runs that ended
 	Stopped  bool  // live attempts were asked to stop
 	Woken    bool  // somebody in the scheduler has more to do: a pool, a group
+	Asked    bool  // runs of other pipelines are asked for
 	Full     bool  // there was more than one batch
 	Backfill bool  // a run of a backfill ended: it may make another
 
@@ -67,6 +68,7 @@ func (o *Outcome) Add(p Outcome) {
 	o.Finished = append(o.Finished, p.Finished...)
 	o.Stopped = o.Stopped || p.Stopped
 	o.Woken = o.Woken || p.Woken
+	o.Asked = o.Asked || p.Asked
 	o.Full = o.Full || p.Full
 	o.Backfill = o.Backfill || p.Backfill
 	o.ended = append(o.ended, p.ended...)
@@ -115,6 +117,9 @@ func (a *Advancer) runs(ctx context.Context, q *db.Queries, ids []int64) (Outcom
 	if err != nil {
 		return Outcome{}, fmt.Errorf("take wakes: %w", err)
 	}
+	if err := stopCalled(ctx, q, locked, wakes); err != nil {
+		return Outcome{}, err
+	}
 	subjects, out, err := a.subjects(ctx, q, locked)
 	if err != nil {
 		return out, err
@@ -128,7 +133,7 @@ func (a *Advancer) runs(ctx context.Context, q *db.Queries, ids []int64) (Outcom
 		s := byRun[w.Subject]
 		switch {
 		case s == nil: // queued, or broken: settled already
-		case w.Number == nil:
+		case w.Number == nil, *w.State == stateCancel, *w.State == stateCancelAgain:
 			s.in.Look = true
 		case *w.State == stateRecount:
 			recount = append(recount, s)
@@ -190,12 +195,12 @@ func (a *Advancer) subjects(ctx context.Context, q *db.Queries, locked []db.Lock
 		if row.State == string(flow.Queued) {
 			continue
 		}
-		run, ok := facts[row.RunID]
+		fact, ok := facts[row.RunID]
 		if !ok {
 			return nil, out, fmt.Errorf("run %d is open and not in history", row.RunID)
 		}
 		rev := found[row.RevisionID]
-		run.Revision = rev.Number
+		run := fact.Run(rev)
 		run.Phase = flow.Phase(row.Phase)
 		run.Unfinished, run.Failed, run.Canceled, run.Skipped = int(row.Unfinished), int(row.Failed), int(row.Canceled), int(row.Skipped)
 		run.Rows, run.Reason, run.Reopened = int(row.Rows), row.Reason, row.Reopened

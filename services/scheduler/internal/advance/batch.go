@@ -62,6 +62,7 @@ type batch struct {
 	events  db.InsertTaskEventsParams
 	runs    db.WriteOpenRunsParams
 	ends    db.FinishRunsParams
+	waits   awaited
 
 	ready map[int64]int64 // pipeline → how many of its tasks became ready in this batch
 }
@@ -97,6 +98,14 @@ func (b *batch) add(s *subject) error {
 	}
 	for _, number := range s.decision.Hold {
 		b.held.add(s.in.Run.ID, number)
+	}
+	if err := b.waits.add(s); err != nil {
+		return err
+	}
+	for _, e := range s.decision.Settle {
+		if e.State.Ended() {
+			b.event(s, e.Number, flow.Waiting, e.State, e.Reason)
+		}
 	}
 	if s.decision.Finish != nil {
 		return b.finish(s.in.Run.ID, *s.decision.Finish)
@@ -159,15 +168,20 @@ func (b *batch) change(s *subject, c flow.Change, released map[int]bool) {
 		if from == "" {
 			from = flow.Waiting
 		}
-		p := &b.events
-		p.Pipelines = append(p.Pipelines, s.pipelineID)
-		p.RunIds = append(p.RunIds, s.in.Run.ID)
-		p.Numbers = append(p.Numbers, int32(number))
-		p.Froms = append(p.Froms, string(from))
-		p.States = append(p.States, string(c.State))
-		p.Reasons = append(p.Reasons, c.Reason)
-		p.Causes = append(p.Causes, "final")
+		b.event(s, number, from, c.State, c.Reason)
 	}
+}
+
+// event tells of the end of a task or an item.
+func (b *batch) event(s *subject, number int, from, to flow.State, reason string) {
+	p := &b.events
+	p.Pipelines = append(p.Pipelines, s.pipelineID)
+	p.RunIds = append(p.RunIds, s.in.Run.ID)
+	p.Numbers = append(p.Numbers, int32(number))
+	p.Froms = append(p.Froms, string(from))
+	p.States = append(p.States, string(to))
+	p.Reasons = append(p.Reasons, reason)
+	p.Causes = append(p.Causes, "final")
 }
 
 // expand makes the items of a fan-out; those released at once are born ready.
@@ -307,6 +321,7 @@ func (b *batch) write(ctx context.Context, q *db.Queries) (Outcome, error) {
 			return err
 		}},
 		{"skip items", len(b.skipped.RunIds), func() error { return q.SkipItems(ctx, b.skipped) }},
+		{"write tasks that wait", b.waits.size(), func() error { return b.waits.write(ctx, q, &out) }},
 		{"hold tasks", len(b.held.runs), func() error { return q.HoldTasks(ctx, b.held.runs, b.held.numbers) }},
 		{"release tasks", len(b.again.RunIds), func() error {
 			_, err := q.ReleaseTasks(ctx, b.again)

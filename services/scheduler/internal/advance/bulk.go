@@ -18,35 +18,49 @@ import (
 // committed before it: first the pools' queues are emptied, so that no pool
 // releases anything more; then what it released just before is taken back, so
 // that no claim takes it; what a claim took just before is live by then, and is
-// asked to stop; only what is none of these ends here.
-func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, stopped bool, err error) {
+// asked to stop, and so are the runs that tasks have called; only what is none
+// of these ends here.
+func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, out Outcome, err error) {
 	type span struct {
 		first, last int
 		reason      string
+		again       bool
 	}
 	var spans []span
 	for _, ordinal := range s.decision.CancelItems {
-		spans = append(spans, span{flow.ItemNumber(ordinal, 0), flow.Number(ordinal+1) - 1, flow.ReasonFailFast})
+		spans = append(spans, span{flow.ItemNumber(ordinal, 0), flow.Number(ordinal+1) - 1, flow.ReasonFailFast, false})
 	}
 	if p := s.decision.CancelPhase; p != nil {
-		spans = append(spans, span{p.From, p.To - 1, p.Reason})
+		spans = append(spans, span{p.From, p.To - 1, p.Reason, p.Again})
 	}
 	items := map[int]int{} // ordinal of a fan-out → how many of its items ended
 	for _, sp := range spans {
 		if err := q.WithdrawWaiting(ctx, db.WithdrawWaitingParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
-			return nil, false, fmt.Errorf("withdraw tasks from pools: %w", err)
+			return nil, out, fmt.Errorf("withdraw tasks from pools: %w", err)
 		}
 		if err := q.WithdrawReady(ctx, db.WithdrawReadyParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
-			return nil, false, fmt.Errorf("withdraw tasks: %w", err)
+			return nil, out, fmt.Errorf("withdraw tasks: %w", err)
 		}
 		live, err := q.StopRange(ctx, db.StopRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason})
 		if err != nil {
-			return nil, false, fmt.Errorf("stop attempts: %w", err)
+			return nil, out, fmt.Errorf("stop attempts: %w", err)
 		}
-		stopped = stopped || len(live) > 0
+		out.Stopped = out.Stopped || len(live) > 0
+		if s.rev.Graph.Calls() {
+			woken, err := stopChildren(ctx, q, s.in.Run.ID, sp.first, sp.last, sp.reason, sp.again)
+			if err != nil {
+				return nil, out, err
+			}
+			out.Woken = out.Woken || woken
+		}
 		gone, err := q.CancelRange(ctx, db.CancelRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason, PipelineID: s.pipelineID})
 		if err != nil {
-			return nil, false, fmt.Errorf("cancel tasks: %w", err)
+			return nil, out, fmt.Errorf("cancel tasks: %w", err)
+		}
+		if s.rev.Graph.Asks() {
+			if err := q.CloseApprovalsOf(ctx, db.CloseApprovalsOfParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
+				return nil, out, fmt.Errorf("close approvals: %w", err)
+			}
 		}
 		for _, number := range gone {
 			ordinal, index := flow.Split(int(number))
@@ -60,7 +74,7 @@ func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, st
 	for ordinal, n := range items {
 		ends = append(ends, flow.End{Number: flow.ItemNumber(ordinal, 0), State: flow.Canceled, Count: n})
 	}
-	return ends, stopped, nil
+	return ends, out, nil
 }
 
 // Finish ends runs that never started, in the caller's transaction. One that has

@@ -71,14 +71,15 @@ func (a *Advancer) Decide(ctx context.Context, q *db.Queries, subjects []*subjec
 		}
 		var again []*subject
 		for _, s := range subjects {
-			if len(s.decision.CancelItems) == 0 && s.decision.CancelPhase == nil {
-				continue
+			ends := settled(s.decision)
+			if len(s.decision.CancelItems) > 0 || s.decision.CancelPhase != nil {
+				gone, did, err := cancel(ctx, q, s)
+				if err != nil {
+					return out, err
+				}
+				out.Add(did)
+				ends = append(ends, gone...)
 			}
-			ends, stopped, err := cancel(ctx, q, s)
-			if err != nil {
-				return out, err
-			}
-			out.Stopped = out.Stopped || stopped
 			if len(ends) > 0 {
 				again = append(again, &subject{rev: s.rev, pipelineID: s.pipelineID, in: flow.Input{Run: s.decision.Run, Ends: ends}})
 			}
@@ -91,6 +92,9 @@ func (a *Advancer) Decide(ctx context.Context, q *db.Queries, subjects []*subjec
 // settle brings every subject to its decision.
 func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subject) error {
 	if err := loadActive(ctx, q, subjects); err != nil {
+		return err
+	}
+	if err := loadClock(ctx, q, subjects); err != nil {
 		return err
 	}
 	open := subjects
@@ -115,14 +119,35 @@ func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subjec
 		if err := loadOutputs(ctx, q, ask); err != nil {
 			return err
 		}
+		if err := loadAwaited(ctx, q, ask); err != nil {
+			return err
+		}
 		open = ask
 	}
 	return errUndecided
 }
 
+// A Fact is what of a run never changes.
+type Fact struct {
+	run      flow.Run
+	schedule string // whose tick it is
+}
+
+// Run is the run as decisions see it, by its definition.
+func (f Fact) Run(rev *revision.Revision) flow.Run {
+	run := f.run
+	run.Revision = rev.Number
+	for _, s := range rev.Graph.Pipeline().Schedules {
+		if f.schedule != "" && s.ID == f.schedule {
+			run.Zone = s.Timezone
+		}
+	}
+	return run
+}
+
 // Facts reads what expressions may know of runs, unless it is known already.
-func (a *Advancer) Facts(ctx context.Context, q *db.Queries, ids []int64) (map[int64]flow.Run, error) {
-	known := make(map[int64]flow.Run, len(ids))
+func (a *Advancer) Facts(ctx context.Context, q *db.Queries, ids []int64) (map[int64]Fact, error) {
+	known := make(map[int64]Fact, len(ids))
 	var ask []int64
 	for _, id := range ids {
 		if run, ok := a.facts.Get(id); ok {
@@ -143,8 +168,9 @@ func (a *Advancer) Facts(ctx context.Context, q *db.Queries, ids []int64) (map[i
 		if err != nil {
 			return nil, err
 		}
-		a.facts.Add(row.ID, run)
-		known[row.ID] = run
+		fact := Fact{run, row.Schedule}
+		a.facts.Add(row.ID, fact)
+		known[row.ID] = fact
 	}
 	return known, nil
 }

@@ -22,10 +22,14 @@ func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 		return fmt.Errorf("read tasks of run %d: %w", s.in.Run.ID, err)
 	}
 	var stranded []int32
+	var look []flow.End // what waits for no executor: whatever woke it may be lost
 	all := make([]flow.Row, len(rows))
 	for i, row := range rows {
 		all[i] = flow.Row{Number: int(row.Number), State: flow.State(row.State), Reason: row.Reason, Started: row.Started, Expanded: row.Expanded, Again: indexes(row.Again)}
-		if row.Stranded {
+		switch {
+		case all[i].State == flow.Waiting && row.Reason != "" && s.rev.Graph.Waiting(int(row.Number)):
+			look = append(look, flow.End{Number: int(row.Number), State: flow.Waiting})
+		case row.Stranded:
 			stranded = append(stranded, row.Number)
 			all[i].State = flow.Waiting
 		}
@@ -36,7 +40,7 @@ func recountRun(ctx context.Context, q *db.Queries, s *subject) error {
 			return fmt.Errorf("take stranded tasks back: %w", err)
 		}
 	}
-	s.in = flow.Input{Run: counted.Run, Tasks: counted.Tasks, Due: counted.Due, Look: true}
+	s.in = flow.Input{Run: counted.Run, Tasks: counted.Tasks, Due: counted.Due, Look: true, Ends: look}
 	for _, number := range stranded {
 		s.in.Ends = append(s.in.Ends, flow.End{Number: int(number), State: flow.Waiting})
 	}

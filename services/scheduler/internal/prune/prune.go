@@ -75,6 +75,13 @@ func (p *Pruner) Step(ctx context.Context) error {
 			return err
 		}
 	}
+	first, err := q.RunDayStart(ctx, runs)
+	if err != nil {
+		return fmt.Errorf("read a day: %w", err)
+	}
+	if err := q.DropOldAwaited(ctx, first); err != nil {
+		return fmt.Errorf("forget approvals and child runs: %w", err)
+	}
 	if _, err := q.DropOldRequestKeys(ctx, nil, int32(p.keep.Things)); err != nil {
 		return fmt.Errorf("forget request keys: %w", err)
 	}

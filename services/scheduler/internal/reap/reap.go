@@ -48,8 +48,8 @@ type Outcome struct {
 	Late     int // tasks that waited too long in a queue
 	Resumed  int // pipelines whose pause was over
 
-	// Somebody has left wakes for advance (runs and pools), for admit (groups), or for backfills.
-	Woken, Admit, Backfill bool
+	// Somebody has left wakes for advance (runs and pools), for admit (groups), or for backfills, or asks for runs.
+	Woken, Admit, Backfill, Asked bool
 }
 
 // New makes a Reaper for executors with leases of the given length. clock is
@@ -75,7 +75,7 @@ func (r *Reaper) Step(ctx context.Context) error {
 			return err
 		}
 	}
-	out.Woken, out.Admit, out.Backfill = rows[0].Woken, rows[0].Admit, rows[0].Backfill
+	out.Woken, out.Admit, out.Backfill, out.Asked = rows[0].Woken, rows[0].Admit, rows[0].Backfill, rows[0].Asked
 	if !rows[0].Late {
 		return r.done(out, more)
 	}

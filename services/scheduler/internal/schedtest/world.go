@@ -24,6 +24,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/admit"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/backfill"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/follow"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/plan"
 )
 
@@ -37,6 +38,7 @@ type World struct {
 	Admitter *admit.Admitter
 	Planner  *plan.Planner
 	Backfill *backfill.Backfiller
+	Follower *follow.Follower
 	Executor uuid.UUID
 }
 
@@ -70,6 +72,7 @@ func (w *World) build() {
 	w.Advancer = advance.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
 	w.Admitter = admit.New(w.Cache, w.Advancer, func(advance.Outcome) {})
 	w.Backfill = backfill.New(w.Cache, w.Advancer, func(advance.Outcome) {})
+	w.Follower = follow.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
 	w.Planner = plan.New(w.Pool, w.Cache, w.Advancer, log, func(plan.Outcome) {})
 }
 
@@ -197,6 +200,13 @@ SELECT id FROM b`, name, most, share, ticks)
 	return id
 }
 
+// Pass lets time go by for whatever waits for a time to come.
+func (w *World) Pass(d time.Duration) {
+	w.T.Helper()
+	w.Exec(`UPDATE wake SET not_before = not_before - $1::interval WHERE not_before > '-infinity'`, d)
+	w.Exec(`UPDATE task SET wake_at = wake_at - $1::interval, deadline_at = deadline_at - $1::interval WHERE ended_at IS NULL`, d)
+}
+
 // Cancel asks a run to stop.
 func (w *World) Cancel(run int64) {
 	w.T.Helper()
@@ -210,6 +220,7 @@ func (w *World) Turn() {
 	w.T.Helper()
 	w.step(w.Admitter.Step)
 	w.step(w.Advancer.Step)
+	w.step(w.Follower.Step)
 }
 
 // Settle turns the loops until nothing is due any more.
@@ -219,7 +230,8 @@ func (w *World) Settle() {
 		w.step(w.Admitter.Step)
 		w.step(w.Advancer.Step)
 		w.step(w.Backfill.Step)
-		if Value[int64](w, `SELECT count(*) FROM wake WHERE not_before <= now()`) == 0 {
+		w.step(w.Follower.Step)
+		if Value[int64](w, `SELECT (SELECT count(*) FROM wake WHERE not_before <= now()) + (SELECT count(*) FROM child_run WHERE run_id IS NULL AND reason IS NULL)`) == 0 {
 			return
 		}
 	}

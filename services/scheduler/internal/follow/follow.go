@@ -1,0 +1,413 @@
+// Package follow makes the runs that other runs ask for.
+package follow
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
+)
+
+// batchSize is how many runs one transaction makes.
+const batchSize = 200
+
+// MaxDepth is how deep runs may call one another.
+const MaxDepth = 5
+
+// Reasons why no run is made.
+const (
+	reasonNoPipeline = "no_pipeline"
+	reasonDepth      = "pipeline_depth"
+	reasonBroken     = "broken"
+)
+
+// A Follower makes runs on behalf of other runs. Followers may work side by
+// side: a request that one has locked is passed over by the others.
+type Follower struct {
+	pool      *db.Pool
+	revisions *revision.Cache
+	told      func(advance.Outcome)
+	log       *slog.Logger
+	alone     int // so many requests are served one by one: a batch has failed
+}
+
+// New makes a Follower. told hears what each turn did, once it is committed.
+func New(pool *db.Pool, revisions *revision.Cache, log *slog.Logger, told func(advance.Outcome)) *Follower {
+	return &Follower{pool: pool, revisions: revisions, told: told, log: log}
+}
+
+// A want is one run that is asked for, on its way.
+type want struct {
+	ask            db.LockAskedChildrenRow
+	pipeline       db.NewestRevisionsRow
+	rev            *revision.Revision
+	request        flow.Request
+	created        flow.Created
+	id, group      int64
+	beside         bool
+	reason, detail string // why there is none
+}
+
+func (w *want) refuse(reason, format string, args ...any) {
+	w.reason, w.detail = reason, fmt.Sprintf(format, args...)
+}
+
+// errMoved asks for another try: what a run was worked out with has changed.
+var errMoved = errors.New("the number of a run changed its group")
+
+// Step makes a batch of the runs that tasks have asked for. What is wrong with
+// one of them is the answer to its task, not an error.
+func (f *Follower) Step(ctx context.Context) error {
+	size := batchSize
+	if f.alone > 0 {
+		size = 1
+	}
+	var out advance.Outcome
+	var wants []*want
+	err := db.InTx(ctx, f.pool, func(q *db.Queries) (err error) {
+		out = advance.Outcome{}
+		if wants, err = lock(ctx, q, size); err != nil || len(wants) == 0 {
+			return err
+		}
+		return f.make(ctx, q, wants, &out)
+	})
+	switch {
+	case errors.Is(err, errMoved):
+		return loop.ErrMore
+	case err != nil && len(wants) > 0 && !advance.Transient(ctx, err) && !db.IsCutShort(err):
+		return f.isolate(ctx, wants, err)
+	case err != nil:
+		return fmt.Errorf("make child runs: %w", err)
+	}
+	f.alone = max(0, f.alone-len(wants))
+	f.told(out)
+	if len(wants) == size {
+		return loop.ErrMore
+	}
+	return nil
+}
+
+// isolate serves the requests of a batch that failed one by one. One that fails
+// alone is answered with no.
+func (f *Follower) isolate(ctx context.Context, wants []*want, cause error) error {
+	if len(wants) > 1 {
+		f.log.Warn("follow: a batch of child runs cannot be made, trying them one by one", "runs", len(wants), "error", cause)
+		f.alone = len(wants)
+		return loop.ErrMore
+	}
+	w := wants[0]
+	f.log.Error("follow: a child run cannot be made, please report it", "pipeline", w.ask.Namespace+"/"+w.ask.Pipeline, "parent", w.ask.ParentRunID, "error", cause)
+	f.alone = max(0, f.alone-1)
+	w.refuse(reasonBroken, "the run could not be made: %v", cause)
+	err := db.InTx(ctx, f.pool, func(q *db.Queries) error { return answer(ctx, q, wants) })
+	if err != nil {
+		return fmt.Errorf("refuse a child run: %w", err)
+	}
+	f.told(advance.Outcome{Woken: true})
+	return loop.ErrMore
+}
+
+// lock locks up to n requests.
+func lock(ctx context.Context, q *db.Queries, n int) ([]*want, error) {
+	rows, err := q.LockAskedChildren(ctx, int32(n))
+	if err != nil {
+		return nil, fmt.Errorf("lock requests: %w", err)
+	}
+	wants := make([]*want, len(rows))
+	for i, row := range rows {
+		wants[i] = &want{ask: row}
+	}
+	return wants, nil
+}
+
+func (f *Follower) make(ctx context.Context, q *db.Queries, wants []*want, out *advance.Outcome) error {
+	if err := f.find(ctx, q, wants); err != nil {
+		return err
+	}
+	if err := prepare(ctx, q, wants); err != nil {
+		return err
+	}
+	good := slices.DeleteFunc(slices.Clone(wants), func(w *want) bool { return w.reason != "" })
+	if len(good) > 0 {
+		if err := join(ctx, q, good); err != nil {
+			return err
+		}
+		if err := draw(ctx, q, good); err != nil {
+			return err
+		}
+		if err := insert(ctx, q, good); err != nil {
+			return err
+		}
+	}
+	out.Woken, out.Runs = true, len(wants)
+	return answer(ctx, q, wants)
+}
+
+// find finds the definitions that are called: the newest of each pipeline.
+func (f *Follower) find(ctx context.Context, q *db.Queries, wants []*want) error {
+	type name struct{ namespace, name string }
+	found := map[name]db.NewestRevisionsRow{}
+	var namespaces, names []string
+	for _, w := range wants {
+		if n := (name{w.ask.Namespace, w.ask.Pipeline}); found[n].Name == "" {
+			found[n] = db.NewestRevisionsRow{Name: n.name}
+			namespaces, names = append(namespaces, n.namespace), append(names, n.name)
+		}
+	}
+	rows, err := q.NewestRevisions(ctx, namespaces, names)
+	if err != nil {
+		return fmt.Errorf("find pipelines: %w", err)
+	}
+	var ids []int64
+	for _, row := range rows {
+		found[name{row.Namespace, row.Name}] = row
+		ids = append(ids, row.RevisionID)
+	}
+	revisions, broken, err := f.revisions.Load(ctx, q, ids)
+	if err != nil {
+		return err
+	}
+	for _, w := range wants {
+		p := found[name{w.ask.Namespace, w.ask.Pipeline}]
+		ref := w.ask.Namespace + "/" + w.ask.Pipeline
+		switch {
+		case w.ask.StopReason != "":
+			w.refuse(w.ask.StopReason, "")
+		case w.ask.Depth > MaxDepth:
+			w.refuse(reasonDepth, "runs call one another %d deep, %d at most", w.ask.Depth, MaxDepth)
+		case p.ID == 0:
+			w.refuse(reasonNoPipeline, "there is no pipeline %s", ref)
+		case p.Removed:
+			w.refuse(reasonNoPipeline, "pipeline %s was removed", ref)
+		case broken[p.RevisionID] != nil:
+			f.log.Error("follow: a definition cannot be read", "pipeline", ref, "error", broken[p.RevisionID])
+			w.refuse(reasonBroken, "the definition of %s cannot be read", ref)
+		default:
+			w.pipeline, w.rev = p, revisions[p.RevisionID]
+		}
+	}
+	return nil
+}
+
+// prepare works out what each run is made with. Expressions may read the number
+// of their run, and groups are made before numbers are drawn: so it is worked
+// out with the number that the run will most likely have.
+func prepare(ctx context.Context, q *db.Queries, wants []*want) error {
+	vars := map[string]map[string]string{}
+	for _, w := range wants {
+		if w.reason == "" {
+			vars[w.ask.Namespace] = map[string]string{}
+		}
+	}
+	if len(vars) == 0 {
+		return nil
+	}
+	rows, err := q.NamespaceVars(ctx, slices.Sorted(maps.Keys(vars)))
+	if err != nil {
+		return fmt.Errorf("read vars: %w", err)
+	}
+	for _, row := range rows {
+		vars[row.Namespace][row.Name] = row.Value
+	}
+	last := map[int64]int64{}
+	for _, w := range wants {
+		if w.reason != "" {
+			continue
+		}
+		params, err := expr.FromJSON(w.ask.Params)
+		if err != nil {
+			return fmt.Errorf("read params of a child run: %w", err)
+		}
+		given, _ := params.(map[string]any)
+		n := max(last[w.pipeline.ID], w.pipeline.Last) + 1
+		w.request = flow.Request{
+			Trigger: "pipeline", Params: given, Call: true, Number: n, Revision: w.rev.Number, Vars: vars[w.ask.Namespace], CreatedAt: w.ask.Now,
+			ScheduledAt: w.ask.ScheduledAt, IntervalStart: w.ask.IntervalStart, IntervalEnd: w.ask.IntervalEnd,
+		}
+		if w.created, err = w.rev.Graph.Create(w.request); err != nil {
+			bad, ok := errors.AsType[*flow.CreateError](err)
+			if !ok {
+				return err
+			}
+			w.refuse(bad.Reason, "%s", bad.Error())
+			continue
+		}
+		last[w.pipeline.ID] = n
+	}
+	return nil
+}
+
+// join finds the group of each run, and whether the run may start beside the
+// others: a run that waits for it, directly or through others, is one of them.
+func join(ctx context.Context, q *db.Queries, wants []*want) error {
+	type name struct{ namespace, group string }
+	own, named, callers := map[int64]int64{}, map[name]int64{}, map[int64]bool{}
+	for _, w := range wants {
+		if w.created.Group == "" {
+			own[w.pipeline.ID] = 0
+		} else {
+			named[name{w.pipeline.Namespace, w.created.Group}] = 0
+		}
+		if w.ask.Waits {
+			callers[w.ask.ParentRunID] = true
+		}
+	}
+	rows, err := q.PipelineGroups(ctx, slices.Sorted(maps.Keys(own)))
+	if err != nil {
+		return fmt.Errorf("read groups: %w", err)
+	}
+	for _, row := range rows {
+		own[row.PipelineID] = row.ID
+	}
+	if len(named) > 0 {
+		all := slices.SortedFunc(maps.Keys(named), func(a, b name) int {
+			return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.group, b.group))
+		})
+		var namespaces, names []string
+		for _, n := range all {
+			namespaces, names = append(namespaces, n.namespace), append(names, n.group)
+		}
+		if err := q.EnsureGroups(ctx, namespaces, names); err != nil {
+			return fmt.Errorf("make groups: %w", err)
+		}
+		rows, err := q.NamedGroups(ctx, namespaces, names)
+		if err != nil {
+			return fmt.Errorf("read groups: %w", err)
+		}
+		for _, row := range rows {
+			named[name{row.Namespace, row.Name}] = row.ID
+		}
+	}
+	held := map[int64][]int64{} // run → its group and those of its callers
+	if len(callers) > 0 {
+		groups, err := q.CallersGroups(ctx, slices.Sorted(maps.Keys(callers)))
+		if err != nil {
+			return fmt.Errorf("read groups of callers: %w", err)
+		}
+		for _, g := range groups {
+			held[g.ID] = append(held[g.ID], g.GroupID)
+		}
+	}
+	for _, w := range wants {
+		if w.group = own[w.pipeline.ID]; w.created.Group != "" {
+			w.group = named[name{w.pipeline.Namespace, w.created.Group}]
+		}
+		if w.group == 0 {
+			return fmt.Errorf("pipeline %s/%s has no group", w.pipeline.Namespace, w.pipeline.Name)
+		}
+		w.beside = w.ask.Waits && slices.Contains(held[w.ask.ParentRunID], w.group)
+	}
+	return nil
+}
+
+// draw gives each run its id and its number.
+func draw(ctx context.Context, q *db.Queries, wants []*want) error {
+	ids, err := q.DrawRunIDs(ctx, int32(len(wants)))
+	if err != nil {
+		return fmt.Errorf("draw run ids: %w", err)
+	}
+	counts := map[int64]int64{}
+	for _, w := range wants {
+		counts[w.pipeline.ID]++
+	}
+	pipelines := slices.Sorted(maps.Keys(counts))
+	each := make([]int64, len(pipelines))
+	for i, id := range pipelines {
+		each[i] = counts[id]
+	}
+	drawn, err := q.DrawNumbers(ctx, pipelines, each)
+	if err != nil {
+		return fmt.Errorf("draw run numbers: %w", err)
+	}
+	next := map[int64]int64{}
+	for _, row := range drawn {
+		next[row.PipelineID] = row.Last - counts[row.PipelineID] + 1
+	}
+	for i, w := range wants {
+		w.id = ids[i]
+		n := next[w.pipeline.ID]
+		next[w.pipeline.ID]++
+		moved := n != w.request.Number
+		w.request.ID, w.request.Number = w.id, n
+		joined := w.created.Group
+		if w.created, err = w.rev.Graph.Create(w.request); err != nil || w.created.Group != joined {
+			if err == nil && moved {
+				return errMoved
+			}
+			return fmt.Errorf("work out a child run of %s/%s once more: %w", w.pipeline.Namespace, w.pipeline.Name, cmp.Or(err, errMoved))
+		}
+	}
+	return nil
+}
+
+// insert stores the runs, queued.
+func insert(ctx context.Context, q *db.Queries, wants []*want) error {
+	var p db.InsertAskedRunsParams
+	for _, w := range wants {
+		params, err := expr.ToJSON(w.created.Params)
+		if err != nil {
+			return fmt.Errorf("store params: %w", err)
+		}
+		vars, err := json.Marshal(w.request.Vars)
+		if err != nil {
+			return fmt.Errorf("store vars: %w", err)
+		}
+		p.Ids = append(p.Ids, w.id)
+		p.Pipelines = append(p.Pipelines, w.pipeline.ID)
+		p.Revisions = append(p.Revisions, w.rev.ID)
+		p.Numbers = append(p.Numbers, w.request.Number)
+		p.Namespaces = append(p.Namespaces, w.pipeline.Namespace)
+		p.Names = append(p.Names, w.pipeline.Name)
+		p.ScheduledAts = append(p.ScheduledAts, w.request.ScheduledAt)
+		p.IntervalStarts = append(p.IntervalStarts, w.request.IntervalStart)
+		p.IntervalEnds = append(p.IntervalEnds, w.request.IntervalEnd)
+		p.Params = append(p.Params, string(params))
+		p.Vars = append(p.Vars, string(vars))
+		p.Groups = append(p.Groups, w.group)
+		p.GroupNames = append(p.GroupNames, w.created.Group)
+		p.Limits = append(p.Limits, int32(w.created.Limit))
+		p.Parents = append(p.Parents, w.ask.ParentRunID)
+		p.ParentNumbers = append(p.ParentNumbers, w.ask.ParentNumber)
+		p.Waits = append(p.Waits, w.ask.Waits)
+		p.Besides = append(p.Besides, w.beside)
+		p.Backfills = append(p.Backfills, w.ask.BackfillID)
+	}
+	if err := q.InsertAskedRuns(ctx, p); err != nil {
+		return fmt.Errorf("store child runs: %w", err)
+	}
+	return nil
+}
+
+// answer tells the tasks what they got.
+func answer(ctx context.Context, q *db.Queries, wants []*want) error {
+	var p db.AnswerChildrenParams
+	for _, w := range wants {
+		var id, number int64
+		if w.reason == "" {
+			id, number = w.id, w.request.Number
+		}
+		p.Parents = append(p.Parents, w.ask.ParentRunID)
+		p.ParentNumbers = append(p.ParentNumbers, w.ask.ParentNumber)
+		p.Attempts = append(p.Attempts, w.ask.Attempt)
+		p.RunIds = append(p.RunIds, id)
+		p.Numbers = append(p.Numbers, number)
+		p.Reasons = append(p.Reasons, w.reason)
+		p.Details = append(p.Details, w.detail)
+		p.Besides = append(p.Besides, w.beside)
+	}
+	if err := q.AnswerChildren(ctx, p); err != nil {
+		return fmt.Errorf("answer tasks: %w", err)
+	}
+	return nil
+}
