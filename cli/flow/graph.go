@@ -141,6 +141,10 @@ func (g *Graph) Fan(ordinal int) bool { return g.nodes[ordinal].items != nil }
 // need Input.Now. Such a task is never released.
 func (g *Graph) Awaits() bool { return g.waits || g.asks || g.calls }
 
+// Waits says whether a task, or each of its items, waits for what no executor
+// does.
+func (g *Graph) Waits(ordinal int) bool { return g.nodes[ordinal].awaits != nil }
+
 // Waiting says whether a number is of a task, or of an item, that waits for what
 // no executor does.
 func (g *Graph) Waiting(number int) bool {

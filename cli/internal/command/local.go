@@ -27,6 +27,8 @@ type localRun struct {
 	log   *logPrinter
 	name  string
 	tails map[string][]byte // the end of the last attempt's output, by task
+
+	asking sync.Mutex // held while a person is asked
 }
 
 // runLocal runs the pipeline of a file on this machine.
@@ -34,7 +36,7 @@ func (c *call) runLocal(ctx context.Context, o runOptions) error {
 	if o.Key != "" || o.Note != "" {
 		return usage("--key and --note are for runs on a server")
 	}
-	p, err := c.localPipeline(o)
+	p, beside, err := c.localPipeline(o)
 	if err != nil {
 		return err
 	}
@@ -52,8 +54,19 @@ func (c *call) runLocal(ctx context.Context, o runOptions) error {
 			return err
 		}
 	}
+	opts.Pipeline = func(namespace, name string) *pipeline.Pipeline {
+		for _, p := range beside {
+			if p.Namespace == namespace && p.Name == name {
+				return p
+			}
+		}
+		return nil
+	}
 	l := &localRun{c: c, log: newLogPrinter(c.ui, true, false), name: p.Name, tails: map[string][]byte{}}
 	l.log.toStderr = c.ui.machine()
+	if c.asks() {
+		opts.Approve = l.approve
+	}
 	quiet := o.Follow == followWait || c.ui.quiet || c.Progress == "none"
 	opts.Output = func(task string, attempt int, _ process.Stream, block []byte) { l.output(task, attempt, block, quiet) }
 	if !quiet {
@@ -84,18 +97,40 @@ func (c *call) runLocal(ctx context.Context, o runOptions) error {
 	return err
 }
 
-// localPipeline is the pipeline that a file defines.
-func (c *call) localPipeline(o runOptions) (*pipeline.Pipeline, error) {
+// approve asks whoever sits at the terminal whether a task may go on.
+func (l *localRun) approve(ctx context.Context, task, prompt string) (bool, error) {
+	l.asking.Lock()
+	defer l.asking.Unlock()
+	c := l.c
+	for ctx.Err() == nil {
+		fmt.Fprintf(c.Stderr, "%s\n%s asks for approval: approve or reject? ", clean(prompt), cleanLine(task))
+		line, err := readLine(ctx, c.Stdin)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "approve", "a", "y", "yes":
+			return true, nil
+		case "reject", "r", "n", "no":
+			return false, nil
+		}
+	}
+	return false, ctx.Err()
+}
+
+// localPipeline is the pipeline that a file defines, and those that stand beside
+// it.
+func (c *call) localPipeline(o runOptions) (*pipeline.Pipeline, []*pipeline.Pipeline, error) {
 	files, err := c.readFiles([]string{o.Of})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	source, problems := pipeline.Parse(files, pipeline.Options{Namespace: c.Namespace, Now: c.Now()})
 	if len(problems.List) > 0 {
 		c.ui.say(strings.TrimSuffix(problems.Text(files, c.ui.colorErr), "\n"))
 	}
 	if problems.HasErrors() {
-		return nil, status(ExitError)
+		return nil, nil, status(ExitError)
 	}
 	var names []string
 	var found *pipeline.Pipeline
@@ -107,13 +142,13 @@ func (c *call) localPipeline(o runOptions) (*pipeline.Pipeline, error) {
 	}
 	switch {
 	case len(names) == 0:
-		return nil, &saying{status: ExitNotFound, message: fmt.Sprintf("%s defines no pipeline", quote(o.Of))}
+		return nil, nil, &saying{status: ExitNotFound, message: fmt.Sprintf("%s defines no pipeline", quote(o.Of))}
 	case found == nil:
-		return nil, &saying{status: ExitNotFound, message: fmt.Sprintf("%s has no pipeline %s; it has %s", quote(o.Of), quote(o.Pipeline), strings.Join(names, ", "))}
+		return nil, nil, &saying{status: ExitNotFound, message: fmt.Sprintf("%s has no pipeline %s; it has %s", quote(o.Of), quote(o.Pipeline), strings.Join(names, ", "))}
 	case o.Pipeline == "" && len(names) > 1:
-		return nil, usage("%s has %d pipelines: %s", quote(o.Of), len(names), strings.Join(names, ", ")).withHint("--pipeline NAME")
+		return nil, nil, usage("%s has %d pipelines: %s", quote(o.Of), len(names), strings.Join(names, ", ")).withHint("--pipeline NAME")
 	}
-	return found, nil
+	return found, source.Pipelines(), nil
 }
 
 // localParams are the params of the line, checked as the server would.

@@ -47,9 +47,20 @@ type Options struct {
 	// called one at a time, and must not block for long.
 	Output func(task string, attempt int, stream process.Stream, block []byte)
 	Events func(Event)
+	// Approve asks a person whether a task may go on, until the context ends;
+	// nil: a pipeline that asks is refused.
+	Approve func(ctx context.Context, task, prompt string) (bool, error)
+	// Pipeline finds the pipelines that tasks call; nil: a pipeline that calls
+	// another is refused.
+	Pipeline func(namespace, name string) *pipeline.Pipeline
 	// CancelAgain, when closed after the context has ended, stops finally too.
 	CancelAgain <-chan struct{}
+
+	called bool // by a task of another run
+	depth  int  // how many runs called one another to come here
 }
+
+type stream = process.Stream
 
 // An Event is something that happened.
 type Event struct {
@@ -113,8 +124,16 @@ func Run(ctx context.Context, p *pipeline.Pipeline, params map[string]any, o Opt
 	}
 	r := &runner{
 		o: o, rows: map[int]*flow.Task{}, units: map[int]*unit{}, live: map[int]*execution{},
-		ends: make(chan ended), busy: &sync.WaitGroup{},
+		ends: make(chan ended), busy: &sync.WaitGroup{}, waits: map[int]*wait{}, news: make(chan message), ctx: ctx,
 	}
+	if !o.called {
+		if err := o.possible(p, map[*pipeline.Pipeline]bool{}); err != nil {
+			return Result{}, err
+		}
+	}
+	var over context.CancelFunc
+	r.over, over = context.WithCancel(context.Background())
+	defer over()
 	if r.o.MaxParallel <= 0 {
 		r.o.MaxParallel = runtime.GOMAXPROCS(0)
 	}
@@ -128,6 +147,7 @@ func Run(ctx context.Context, p *pipeline.Pipeline, params map[string]any, o Opt
 		return Result{}, err
 	}
 	result := r.loop(ctx)
+	over()
 	r.busy.Wait()
 	if err := r.home.Close(); err != nil {
 		return result, fmt.Errorf("clean up: %w", err)
@@ -145,6 +165,9 @@ func (r *runner) prepare(p *pipeline.Pipeline, params map[string]any) error {
 	tasks, finally := g.Size()
 	r.plans = make([]*attempt.Plan, tasks+finally)
 	for i := range r.plans {
+		if g.Waits(i) {
+			continue
+		}
 		if r.plans[i], err = attempt.Compile(g, i); err != nil {
 			return fmt.Errorf("compile pipeline %s: %w", p.Name, err)
 		}
@@ -162,11 +185,14 @@ func (r *runner) prepare(p *pipeline.Pipeline, params map[string]any) error {
 		IntervalStart: orTime(r.o.IntervalStart, start), IntervalEnd: orTime(r.o.IntervalEnd, end),
 		Vars: r.o.Vars,
 	}
+	if r.o.called {
+		run.Trigger = "pipeline"
+	}
 	if r.o.Schedule != nil {
 		run.Trigger, run.Zone = "schedule", r.o.Schedule.Timezone
 	}
 	created, err := g.Create(flow.Request{
-		Trigger: run.Trigger, Schedule: r.o.Schedule, Params: params, ID: run.ID, Number: run.Number, Revision: run.Revision,
+		Trigger: run.Trigger, Schedule: r.o.Schedule, Params: params, Call: r.o.called, ID: run.ID, Number: run.Number, Revision: run.Revision,
 		ScheduledAt: run.ScheduledAt, CreatedAt: run.CreatedAt, IntervalStart: run.IntervalStart, IntervalEnd: run.IntervalEnd,
 		Vars: run.Vars,
 	})

@@ -30,6 +30,10 @@ type runner struct {
 	ends   chan ended
 	busy   *sync.WaitGroup
 	done   *flow.Finish
+	waits  map[int]*wait // what tasks wait for that no executor does
+	news   chan message  // about them
+	ctx    context.Context
+	over   context.Context // ends when the loop has ended
 
 	told sync.Mutex // held while Output or Events is called
 }
@@ -78,6 +82,8 @@ func (r *runner) loop(ctx context.Context) Result {
 		select {
 		case e := <-r.ends:
 			in.Ends, in.Look = r.ended(e), r.g.NeedsActive()
+		case m := <-r.news:
+			in.Ends = r.take(m)
 		case <-ring.C:
 			in = r.expired()
 		case <-canceled:
@@ -167,6 +173,7 @@ func (r *runner) decide(ask func(flow.Input) (flow.Decision, flow.Missing), in f
 		in.Run = r.run
 		in.Run.Active = len(r.queue) + len(r.live)
 		in.Tasks, in.Outputs = map[int]flow.Task{}, map[int]map[string]any{}
+		r.facts(&in)
 		if r.g.NeedsActive() {
 			in.Held = r.held()
 		}
@@ -177,6 +184,9 @@ func (r *runner) decide(ask func(flow.Input) (flow.Decision, flow.Missing), in f
 			}
 			for _, o := range missing.Outputs {
 				in.Outputs[o] = r.outputs(o)
+			}
+			for _, n := range missing.Awaited {
+				in.Awaited[n] = r.awaited(n)
 			}
 			d, missing = ask(in)
 		}
@@ -259,7 +269,7 @@ func (r *runner) apply(d flow.Decision) []flow.End {
 	for _, n := range d.Release {
 		r.release(n)
 	}
-	var bulk []flow.End
+	bulk := r.await(d)
 	for _, o := range d.CancelItems {
 		bulk = append(bulk, r.cancel(flow.ItemNumber(o, 0), flow.Number(o+1), flow.ReasonFailFast)...)
 	}
@@ -307,7 +317,7 @@ func (r *runner) cancel(from, to int, reason string) []flow.End {
 			r.live[n].stop(reason)
 			continue
 		}
-		if r.units[n].state != flow.Waiting && !r.leaveQueue(n) {
+		if r.units[n].state != flow.Waiting && !r.leaveQueue(n) || r.stopWait(n, reason) {
 			continue
 		}
 		r.set(n, flow.Canceled, reason, "")
