@@ -184,7 +184,7 @@ func TestStoppedRunsEnd(t *testing.T) {
 		}
 		// Finally speaks of what the tasks really did.
 		if !s.run.CancelRequested || s.cancelInTasks {
-			real := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: free.counts, made: free.made, result: "succeeded", clean: true}
+			real := &oracle{plan: pl, states: make([]string, len(pl.tasks)), counts: free.counts, made: make([]bool, len(pl.tasks)), result: "succeeded", clean: true}
 			for i := range pl.tasks {
 				if pl.tasks[i].finally {
 					continue
@@ -207,7 +207,7 @@ func TestStoppedRunsEnd(t *testing.T) {
 			for i := range pl.tasks {
 				got := string(s.tasks[i].State)
 				if pl.tasks[i].finally && got != real.states[i] && !(s.run.CancelAgain && (got == "canceled" || pl.tasks[i].fan >= 0 || pl.tasks[i].list >= 0)) {
-					t.Errorf("%s (if %q) is %s, the oracle says %s", pl.tasks[i].name, pl.tasks[i].cond.text, got, real.states[i])
+					t.Errorf("%s (if %q) is %s %s %s, the oracle says %s", pl.tasks[i].name, pl.tasks[i].cond.text, got, s.tasks[i].Reason, s.tasks[i].Detail, real.states[i])
 				}
 			}
 			want := real.end()

@@ -51,6 +51,7 @@ func (s *store) forget(n int) {
 	delete(s.started, n)
 	delete(s.budgets, n)
 	delete(s.outputs, n)
+	delete(s.awaits, n)
 }
 
 // snapshot is all that a rerun must leave alone.
@@ -86,7 +87,8 @@ func TestRerunsEndAsTheOracleSays(t *testing.T) {
 			// Some of what the tasks do is mended meanwhile, some is not.
 			for i := range pl.tasks {
 				for k := range pl.tasks[i].ends {
-					if rapid.Bool().Draw(t, "mended") {
+					// What waits for no executor does what the file says.
+					if !pl.tasks[i].mute() && rapid.Bool().Draw(t, "mended") {
 						pl.tasks[i].ends[k] = rapid.SliceOfN(rapid.SampledFrom([]rune("sssfk")), 1, 3).Draw(t, "ends now")
 					}
 				}
