@@ -36,10 +36,6 @@ tasks:
     for_each: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
     run: sleep "$SYN_PARAM_SECONDS"
 `,
-	"secretive.yaml": `name: secretive
-tasks:
-  uses: {run: 'test "$T" = c4nary-hunter2', secrets: {T: TOKEN}}
-`,
 	"long.yaml": `name: long
 tasks:
   wait: {run: 'if [ "$SYN_ATTEMPT" = 1 ]; then sleep 600; fi; echo attempt $SYN_ATTEMPT'}
@@ -96,19 +92,6 @@ func TestCompose(t *testing.T) {
 				t.Errorf("an executor reads /secrets/%s: %v", file, err)
 			}
 		}
-	})
-	t.Run("a secret reaches a task, and the database has no key", func(t *testing.T) {
-		s.stdin = "c4nary-hunter2\n"
-		s.synctl("secret", "set", "TOKEN")
-		s.stdin = ""
-		s.synctl("run", "secretive", "-w")
-		if out, err := s.try("docker", s.composeArgs("exec", "-T", "postgres", "ls", "/keys")...); err == nil {
-			t.Errorf("postgres has the volume of the keys: %s", out)
-		}
-		s.compose("run", "--rm", "-T", "key", "api", "secret-key", "rotate")
-		s.compose("run", "--rm", "-T", "migrate", "api", "secret-key", "reseal")
-		s.compose("run", "--rm", "-T", "--user", "0:10001", "migrate", "api", "secret-key", "prune")
-		s.synctl("run", "secretive", "-w")
 	})
 	t.Run("everything comes back with its data", func(t *testing.T) {
 		before := s.sql(`SELECT count(*) FROM syn_v1.run AS r WHERE r.pipeline = 'spreading'`)

@@ -422,7 +422,7 @@ func TestRerunWhileRetentionDropsTheDay(t *testing.T) {
 	side := w.Begin()
 	dropped := false
 	q := side.Before(func(name string) {
-		if name == "RunByID" { // the open row is taken, and not committed
+		if name == "OpenAgain" { // they know the run, and hold nothing of it yet
 			dropped = schedtest.Value[bool](w, dropOld)
 		}
 	})

@@ -178,41 +178,6 @@ tasks:
 	}
 }
 
-// A run keeps the variables that its namespace had when it was made, whatever is set later.
-func TestVariablesAreFixedWhenATickBecomesARun(t *testing.T) {
-	t.Parallel()
-	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
-	w.Exec(`INSERT INTO var (namespace, name, value) VALUES ('default', 'REGION', 'eu'), ('default', 'SIZE', '10'), ('other', 'REGION', 'us')`)
-	w.Register(minutely(3)+`---
-name: p3
-namespace: other
-schedule: "* * * * *"
-params: {region: {type: string, default: "${{ vars.REGION }}"}}
-tasks:
-  a: {run: x}
----
-name: p4
-namespace: nothing
-schedule: "* * * * *"
-tasks:
-  a: {run: x}
-`, now)
-	drain(t, w)
-	w.Exec(`UPDATE var SET value = 'changed'`)
-	w.Exec(`DELETE FROM var WHERE name = 'SIZE'`)
-	got := schedtest.Value[string](w, `SELECT string_agg(r.pipeline || ' ' || r.vars::text || ' ' || r.params::text, '; ' ORDER BY r.pipeline) FROM run AS r`)
-	want := `p0 {"SIZE": "10", "REGION": "eu"} {}; p1 {"SIZE": "10", "REGION": "eu"} {}; p2 {"SIZE": "10", "REGION": "eu"} {}; p3 {"REGION": "us"} {"region": "us"}; p4 {} {}`
-	if got != want {
-		t.Errorf("runs have %s\nwant %s", got, want)
-	}
-	w.Register(strings.ReplaceAll(minutely(1), "p0", "later"), now)
-	drain(t, w)
-	if got := schedtest.Value[string](w, `SELECT vars::text FROM run WHERE pipeline = 'later'`); got != `{"REGION": "changed"}` {
-		t.Errorf("a run made after the change has %s", got)
-	}
-}
-
 func TestABrokenDefinitionStopsOnlyItself(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
