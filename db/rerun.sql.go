@@ -215,6 +215,54 @@ func (q *Queries) OpenAgain(ctx context.Context, arg OpenAgainParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const pageReopenings = `-- name: PageReopenings :many
+SELECT e.at, e.cause, e.actor, e.from_state, e.detail
+FROM event AS e
+WHERE e.kind = 'run'
+  AND e.entity_id = $1::bigint
+  AND e.day >= ($2)::date
+  AND e.cause IN ('rerun', 'mark')
+  AND e.to_state IS NOT NULL
+ORDER BY e.id
+LIMIT 50
+`
+
+type PageReopeningsRow struct {
+	At        time.Time
+	Cause     string
+	Actor     string
+	FromState *string
+	Detail    json.RawMessage
+}
+
+// PageReopenings gives who opened an ended run again, or marked it, oldest first. Events of a run are not older
+// than the run.
+func (q *Queries) PageReopenings(ctx context.Context, runID int64, pgCatalogtimezoneUTCsincetimestamptz time.Time) ([]PageReopeningsRow, error) {
+	rows, err := q.db.Query(ctx, pageReopenings, runID, pgCatalogtimezoneUTCsincetimestamptz)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PageReopeningsRow
+	for rows.Next() {
+		var i PageReopeningsRow
+		if err := rows.Scan(
+			&i.At,
+			&i.Cause,
+			&i.Actor,
+			&i.FromState,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const reopenRun = `-- name: ReopenRun :execrows
 WITH back AS (
     UPDATE run AS r

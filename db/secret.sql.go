@@ -267,7 +267,6 @@ const noteSecretReads = `-- name: NoteSecretReads :exec
 INSERT INTO secret_read AS r (namespace, name, read_by)
 SELECT k.namespace, k.name, coalesce((SELECT e.name FROM executor AS e WHERE e.id = $1), '')
 FROM (SELECT unnest($2::text[]) AS namespace, unnest($3::text[]) AS name) AS k
-WHERE EXISTS (SELECT FROM secret AS s WHERE s.namespace = k.namespace AND s.name = k.name)
 ON CONFLICT (namespace, name) DO UPDATE
 SET read_at = now(), read_by = excluded.read_by
 WHERE r.read_at < now() - interval '30 seconds'
@@ -279,7 +278,7 @@ type NoteSecretReadsParams struct {
 	Names      []string
 }
 
-// NoteSecretReads notes that an executor reads secrets, those of them that are set. They come in order of their keys.
+// NoteSecretReads notes that an executor reads secrets. They come in order of their keys.
 func (q *Queries) NoteSecretReads(ctx context.Context, arg NoteSecretReadsParams) error {
 	_, err := q.db.Exec(ctx, noteSecretReads, arg.Executor, arg.Namespaces, arg.Names)
 	return err

@@ -204,3 +204,16 @@ FROM (
     GROUP BY k.pipeline_id
 ) AS n
 WHERE s.pipeline_id = n.pipeline_id;
+
+-- PageReopenings gives who opened an ended run again, or marked it, oldest first. Events of a run are not older
+-- than the run.
+-- name: PageReopenings :many
+SELECT e.at, e.cause, e.actor, e.from_state, e.detail
+FROM event AS e
+WHERE e.kind = 'run'
+  AND e.entity_id = @run_id::bigint
+  AND e.day >= (@since::timestamptz AT TIME ZONE 'UTC')::date
+  AND e.cause IN ('rerun', 'mark')
+  AND e.to_state IS NOT NULL
+ORDER BY e.id
+LIMIT 50;

@@ -82,12 +82,11 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS f;
 
--- NoteSecretReads notes that an executor reads secrets, those of them that are set. They come in order of their keys.
+-- NoteSecretReads notes that an executor reads secrets. They come in order of their keys.
 -- name: NoteSecretReads :exec
 INSERT INTO secret_read AS r (namespace, name, read_by)
 SELECT k.namespace, k.name, coalesce((SELECT e.name FROM executor AS e WHERE e.id = @executor), '')
 FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
-WHERE EXISTS (SELECT FROM secret AS s WHERE s.namespace = k.namespace AND s.name = k.name)
 ON CONFLICT (namespace, name) DO UPDATE
 SET read_at = now(), read_by = excluded.read_by
 WHERE r.read_at < now() - interval '30 seconds';

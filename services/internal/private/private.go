@@ -87,7 +87,7 @@ func (f *File[T]) trust(info os.FileInfo) error {
 		owner = int(s.Uid)
 	}
 	allowed := os.FileMode(0o700)
-	if owner == 0 {
+	if owner == 0 && me != 0 {
 		allowed = 0o740
 	}
 	if mode := info.Mode().Perm(); mode&^allowed != 0 {

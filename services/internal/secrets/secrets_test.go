@@ -81,7 +81,7 @@ func TestNoKeySaysSo(t *testing.T) {
 		mode os.FileMode
 		want string
 	}{
-		"open to the group": {"", 0o660, "mode 0660: others may read it → chmod 600"},
+		"open to the group": {"", 0o640, "mode 0640: others may read it → chmod 600"},
 		"open to all":       {"", 0o604, "mode 0604"},
 		"no keys":           {`{"primaryKeyId": "s3cret", "key": "s3cret"}`, 0o600, "holds no keys as api secret-key create makes them"},
 		"empty":             {" ", 0o600, "holds no keys"},

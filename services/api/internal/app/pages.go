@@ -95,6 +95,10 @@ type RunPage struct {
 	// Failure is the task or item that failed first; nil: none did.
 	Failure        *api.Task
 	Previous, Next int64 // numbers of the runs beside it; 0: none
+	// Failed and All are what a rerun of an ended run would run again.
+	Failed, All Again
+	// Reopenings are its earlier ends.
+	Reopenings []Reopening
 	// Running and Before are how many runs of its group run and wait before it.
 	Running, Before int
 	// Why says what holds the run, or the task that was asked for; nil: it has ended.
@@ -134,6 +138,9 @@ func (a *App) RunPage(ctx context.Context, by Actor, ref RunRef, task, cursor st
 			return page, err
 		}
 		page.Why = &why
+	}
+	if page.Reopenings, err = reopenings(ctx, q, row.Run); err != nil {
+		return page, err
 	}
 	if task != "" {
 		items, err := a.Tasks(ctx, by, ref, api.ListTasksParams{Task: task, Cursor: cursor, Limit: 101})
@@ -187,6 +194,13 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 	for _, r := range attempts {
 		byTask[r.Number] = append(byTask[r.Number], attempt(db.AttemptsOfRow(r)))
 	}
+	if row.Run.EndedAt != nil {
+		own := make([]flow.Row, len(rows))
+		for i, r := range rows {
+			own[i] = flow.Row{Number: int(r.Number), State: flow.State(r.State), Reason: r.Reason, Expanded: r.Items != nil}
+		}
+		page.Failed, page.All = again(def.Graph, flow.RerunFailed, own), again(def.Graph, flow.RerunAll, own)
+	}
 	page.Waits, page.Items = map[string]string{}, map[string][]api.Task{}
 	page.Due = map[string]time.Time{}
 	for _, r := range rows {
@@ -223,7 +237,7 @@ func pageTask(r db.PageFailureRow, def *revision.Revision, attempts map[int32][]
 		ReadyAt: utc(r.ReadyAt), EndedAt: utc(r.EndedAt), WakeAt: orZero(r.WakeAt), Attempts: orEmpty(attempts[r.Number]),
 	}
 	defined(&t, def, ordinal, index)
-	if n := len(t.Attempts); n > 0 {
+	if n := len(t.Attempts); n > 0 && r.ReadyAt != nil { // not set back by a rerun
 		t.StartedAt = t.Attempts[n-1].StartedAt
 	}
 	return t

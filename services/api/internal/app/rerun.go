@@ -56,11 +56,18 @@ func (a *App) Rerun(ctx context.Context, by Actor, ref RunRef, key string, req a
 		return run, false, err
 	}
 	err = a.reopening(ctx, row, def, key, content, func(q *db.Queries, run reopen.Run) error {
+		if row.Run.EndedAt == nil { // before anything is said about what cannot be yet
+			return reopenError(reopen.ErrOpen, row, r.Mode)
+		}
 		if err := a.roomToRerun(ctx, q, def, row); err != nil {
 			return err
 		}
 		if r.Mode == flow.RerunFrom {
-			if err := a.blocked(ctx, q, run, row, r.From); err != nil {
+			rows, err := reopen.Rows(ctx, q, run.ID)
+			if err != nil {
+				return err
+			}
+			if err := blocked(run.Graph, rows, row, r.From); err != nil {
 				return err
 			}
 		}
@@ -170,16 +177,15 @@ func (a *App) roomToRerun(ctx context.Context, q *db.Queries, def *revision.Revi
 }
 
 // blocked refuses a rerun from a task that would be skipped again at once.
-func (a *App) blocked(ctx context.Context, q *db.Queries, run reopen.Run, row runRow, from int) error {
-	rows, err := reopen.Rows(ctx, q, run.ID)
-	if err != nil || len(rows) == 0 {
-		return err
+func blocked(g *flow.Graph, rows []flow.Row, row runRow, from int) error {
+	if len(rows) == 0 {
+		return nil // it never started, which is said elsewhere
 	}
-	needs := run.Graph.Blocked(from, slices.Values(rows))
+	needs := g.Blocked(from, slices.Values(rows))
 	if len(needs) == 0 {
 		return nil
 	}
-	return api.Errorf(api.Conflict, "%s would be skipped again: %s did not succeed", run.Graph.Task(from).Name, strings.Join(needs, ", ")).
+	return api.Errorf(api.Conflict, "%s would be skipped again: %s did not succeed", g.Task(from).Name, strings.Join(needs, ", ")).
 		WithHint("rerun from %s, or what failed: synctl rerun %s --failed", needs[0], exactly(row))
 }
 
@@ -227,24 +233,4 @@ func (a *App) rerunLatest(ctx context.Context, by Actor, row runRow, key, note s
 	}
 	from := origin{trigger: rerun, rerunOf: &r.ID, interval: &api.Interval{Start: r.IntervalStart, End: r.IntervalEnd}}
 	return a.create(ctx, by, PipelineRef{r.Namespace, r.Pipeline}, key, api.RunRequest{Params: values(r.Params), Note: note}, from)
-}
-
-// Again says what a rerun would set back, for the page that offers it.
-type Again struct {
-	Chosen, After, Finally int
-}
-
-// RerunCounts says how much of an ended run each way to rerun it would run again:
-// what failed, and all of it. Nothing is changed.
-func (a *App) RerunCounts(ctx context.Context, q *db.Queries, run int64, g *flow.Graph) (failed, all Again, err error) {
-	rows, err := reopen.Rows(ctx, q, run)
-	if err != nil {
-		return failed, all, err
-	}
-	count := func(mode flow.RerunMode) (out Again) {
-		r := g.Rerun(mode, 0, slices.Values(rows))
-		out.Chosen, out.After, out.Finally = r.Counts(g)
-		return out
-	}
-	return count(flow.RerunFailed), count(flow.RerunAll), nil
 }

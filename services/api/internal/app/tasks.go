@@ -114,8 +114,8 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, run int64, def *revision
 		if r.Items != nil {
 			t.Items = &api.ItemCounts{Total: count(r.Items), Unfinished: count(r.Unfinished), Succeeded: count(r.Ok), Failed: count(r.Failed), Canceled: count(r.Canceled), Skipped: count(r.Skipped)}
 		}
-		// The task started when its last attempt did.
-		if n := len(t.Attempts); n > 0 {
+		// The task started when its last attempt did, unless a rerun has set it back since.
+		if n := len(t.Attempts); n > 0 && r.ReadyAt != nil {
 			t.StartedAt = t.Attempts[n-1].StartedAt
 		}
 		page.Items = append(page.Items, t)

@@ -90,6 +90,11 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 	page.Title, page.Symbol = fmt.Sprintf("%s · %s #%d", page.Task, ref, got.Run.Number), page.Head.Look.Symbol
 	page.JSON = fmt.Sprintf("/api/v1/runs/%s/%d/tasks%s", strings.TrimPrefix(ref.URL(), "/p/"), got.Run.Number, query("task", got.Task.Name))
 	page.Command = "synctl logs " + shellWord(fmt.Sprintf("%s#%d/%s:%d", ref.Command(), got.Run.Number, page.Task, number))
+	if got.Run.EndedAt != nil {
+		page.Head.May = may(actor(c), api.RoleOperator, ref.Namespace)
+		page.Head.Rerun = ref.Run(got.Run.Number, "rerun") + query("mode", "from", "task", got.Task.Name)
+		page.Head.Mark = ref.Run(got.Run.Number, page.Task, "mark")
+	}
 	page.Script = tidy(strings.TrimRight(got.Script+got.Command, "\n"))
 	page.Outputs = valueFacts(got.Task.Outputs)
 	here := attemptURL(ref, got.Run.Number, got.Task, number)

@@ -61,6 +61,10 @@ var screens = []struct{ name, path string }{
 	{"run-form", "/p/default/nightly_etl/run"},
 	{"run-form-like", "/p/default/nightly_etl/run?like=7"},
 	{"cancel", "/p/default/nightly_etl/7/cancel"},
+	{"rerun", "/p/default/nightly_etl/6/rerun?mode=failed"},
+	{"rerun-refused", "/p/default/nightly_etl/7/rerun?mode=all"},
+	{"mark", "/p/default/nightly_etl/6/load/mark"},
+	{"mark-open", "/p/default/nightly_etl/7/extract_customers/mark"},
 	{"pause", "/p/default/nightly_etl/pause"},
 	{"runs", "/runs"},
 	{"secrets", "/secrets"},
@@ -274,6 +278,21 @@ func TestWithoutScripts(t *testing.T) {
 	b.press("button.danger")
 	b.until(`location.pathname == "/p/default/nightly_etl/9"`)
 	b.until(`document.querySelector(".meta").textContent.includes("asked to stop by")`)
+
+	b.open("/p/default/nightly_etl/6/load")
+	b.press("main .title .actions a.button + a.button") // Mark…
+	b.until(`location.pathname == "/p/default/nightly_etl/6/load/mark"`)
+	b.press("input[value=skipped]")
+	b.fill("#reason", "the bank was closed")
+	b.press("form.card button.primary")
+	b.until(`location.pathname == "/p/default/nightly_etl/6" && document.querySelector(".flash").textContent.includes("load is marked skipped. The run: succeeded.")`)
+	b.until(`document.querySelector("#run-tasks").textContent.includes("marked skipped by")`)
+	b.press("main .title .actions a.primary") // Re-run skipped
+	b.until(`location.pathname == "/p/default/nightly_etl/6/rerun" && location.search.includes("failed")`)
+	b.fill("#reason", "after all")
+	b.press("form.card button.primary")
+	b.until(`location.pathname == "/p/default/nightly_etl/6" && document.querySelector(".flash").textContent.includes("runs again")`)
+	b.until(`document.querySelector("#run-head").textContent.includes("re-run") && document.querySelector("#run-details").textContent.includes("after all")`)
 
 	b.open("/p/default/crm_pull/pause")
 	b.fill("#reason", "maintenance")

@@ -69,8 +69,15 @@ func gantt(b Base, ref Ref, got app.RunPage, task string, page int) Gantt {
 		return out
 	}
 	from := run.CreatedAt
-	if run.StartedAt != nil {
+	switch {
+	case run.StartedAt != nil:
 		from = *run.StartedAt
+	default: // opened again, and queued: from where it had ended
+		for _, t := range run.Tasks {
+			if n := len(t.Attempts); n > 0 && t.Attempts[n-1].EndedAt != nil && t.Attempts[n-1].EndedAt.After(from) {
+				from = *t.Attempts[n-1].EndedAt
+			}
+		}
 	}
 	to := b.Now
 	if run.EndedAt != nil {
@@ -173,6 +180,8 @@ func (g ganttRows) row(t api.Task, id string, due time.Time) GanttRow {
 	}
 	if n := len(row.Attempts); n > 0 {
 		row.URL = row.Attempts[n-1].URL
+	} else if g.run.EndedAt != nil {
+		row.URL = attemptURL(g.ref, g.run.Number, t, 1) // why it did not run, and what can be done
 	}
 	if t.EndedAt == nil && t.Index == nil && t.Items == nil && (t.State == api.TaskStateWaiting || t.State == api.TaskStateReady) && g.run.EndedAt == nil {
 		row.WhyURL = g.ref.Run(g.run.Number) + query("task", t.Name) + "#run-why"
@@ -292,10 +301,16 @@ func (g ganttRows) bars(row *GanttRow, t api.Task, due time.Time) {
 			row.Took = duration(end.Sub(due))
 		}
 	}
+	early := 0
 	for i, a := range t.Attempts {
+		if a.EndedAt != nil && !a.EndedAt.After(began) {
+			early++ // before the run was opened again
+			words = append(words, fmt.Sprintf("attempt %d %s before it ran again", a.Number, attemptLook(a.State, a.Reason).Word))
+			continue
+		}
 		if !at.IsZero() {
 			kind, word := "gate", "waited for a place "
-			if i > 0 {
+			if i > early {
 				kind, word = "backoff", "waited to retry "
 			}
 			add(kind, "neutral", at, a.ClaimedAt, "", word+duration(a.ClaimedAt.Sub(at)))
@@ -315,7 +330,10 @@ func (g ganttRows) bars(row *GanttRow, t api.Task, due time.Time) {
 		add("gate", "neutral", at, g.to, "", "waiting "+duration(g.to.Sub(at)))
 	}
 	if n := len(t.Attempts); n > 0 {
-		first, last := t.Attempts[0], t.Attempts[n-1]
+		if early == n {
+			early = 0 // it did not run again
+		}
+		first, last := t.Attempts[early], t.Attempts[n-1]
 		start := first.ClaimedAt
 		if first.StartedAt != nil {
 			start = *first.StartedAt

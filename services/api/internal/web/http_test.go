@@ -197,6 +197,7 @@ var least = map[string]api.Role{
 	"GET /": "viewer", "GET /me": "viewer", "POST /me": "viewer", "GET /p": "viewer", "GET /p/:ns": "viewer", "GET /p/:ns/:name": "viewer", "GET /p/:ns/:name/runs": "viewer",
 	"GET /p/:ns/:name/ticks": "viewer", "GET /p/:ns/:name/definition": "viewer", "GET /p/:ns/:name/run": "viewer", "POST /p/:ns/:name/run": "operator",
 	"GET /p/:ns/:name/pause": "viewer", "POST /p/:ns/:name/pause": "operator", "POST /p/:ns/:name/resume": "operator", "GET /p/:ns/:name/:no": "viewer",
+	"GET /p/:ns/:name/:no/rerun": "viewer", "POST /p/:ns/:name/:no/rerun": "operator", "GET /p/:ns/:name/:no/:task/mark": "viewer", "POST /p/:ns/:name/:no/:task/mark": "operator",
 	"GET /p/:ns/:name/:no/cancel": "viewer", "POST /p/:ns/:name/:no/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
 	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /pools": "viewer", "GET /pools/:ns/:name": "viewer", "GET /events": "viewer",
 	"GET /secrets": "viewer", "GET /secrets/set": "viewer", "POST /secrets/set": "author", "GET /secrets/delete": "viewer", "POST /secrets/delete": "author",

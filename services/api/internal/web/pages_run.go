@@ -30,6 +30,13 @@ type RunHead struct {
 	Stopping       string // who asked it to stop
 	Note           string
 	MayRun         May
+	Reruns         []RerunLink // of a run that has ended
+}
+
+// A RerunLink leads to a way to run an ended run again.
+type RerunLink struct {
+	Label, URL string
+	Main       bool
 }
 
 // Problem is the region #run-problem: what is wrong, or what it waits for.
@@ -116,6 +123,7 @@ type LogTail struct {
 type Details struct {
 	Params, Outputs []Fact
 	Facts           []Fact
+	Earlier         []Fact // ends it had before it was opened again
 }
 
 // AttemptPage is the page of one attempt, with its log.
@@ -144,6 +152,25 @@ type AttemptHead struct {
 	Words    []string
 	Detail   string
 	Attempts []AttemptLink
+	// Where it may be run again from, and marked, when its run has ended.
+	Rerun, Mark string
+	May         May
+}
+
+// MarkPage asks how a task ended.
+type MarkPage struct {
+	Base
+	Ref     Ref
+	Number  int64
+	Task    string // with its item
+	Now     Look
+	Open    bool // the run goes on
+	States  []Option
+	Typed   string
+	Problem string
+	Action  string
+	Back    string
+	May     May
 }
 
 // LogView is the region #log-region: a page of a log.

@@ -65,6 +65,11 @@ var pages = map[string]func(fill func(any)) templ.Component{
 		fill(&p)
 		return Layout(p.Base, AttemptMain(p))
 	},
+	"mark": func(fill func(any)) templ.Component {
+		var p MarkPage
+		fill(&p)
+		return Layout(p.Base, MarkMain(p))
+	},
 	"run form": func(fill func(any)) templ.Component {
 		var p RunForm
 		fill(&p)

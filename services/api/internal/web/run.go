@@ -74,7 +74,9 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	page.Command = fmt.Sprintf("synctl show %s#%d", ref.Command(), run.Number)
 	page.Head = runHead(page.Base, who, got)
 	page.Tasks = gantt(page.Base, ref, got, task, rows)
+	page.Head.Reruns = rerunLinks(ref, got)
 	page.Details = runDetails(page.Base, got.Run)
+	page.Details.Earlier = page.reopenings(got.Reopenings)
 	page.Why = whyBox(page.Base, ref, got.Why)
 	if got.Why != nil && got.Why.Kind == api.ExplanationKindTask {
 		page.Why.Whole = ref.Run(run.Number) + "#run-why"
@@ -111,10 +113,17 @@ func runHead(b Base, who app.Actor, got app.RunPage) RunHead {
 			h.Facts = append(h.Facts, Fact{Name: "by", Value: tidy(cut(run.RequestedBy, 60))})
 		}
 	}
+	if n := len(got.Reopenings); n > 0 {
+		at, last := b.moment(got.Reopenings[n-1].At), got.Reopenings[n-1]
+		h.Facts = append(h.Facts, Fact{Name: map[bool]string{true: "marked", false: "re-run"}[last.Marked], At: &at}, Fact{Name: "by", Value: tidy(cut(last.By, 60))})
+	}
 	if run.StartedAt != nil {
 		due := run.ScheduledAt
 		if run.Trigger != "schedule" {
 			due = run.CreatedAt
+		}
+		if n := len(got.Reopenings); n > 0 && run.StartedAt.After(got.Reopenings[n-1].At) {
+			due = got.Reopenings[n-1].At // a mark that made nothing run is later than the start
 		}
 		h.Facts = append(h.Facts, Fact{Name: "started", Value: "+" + duration(run.StartedAt.Sub(due))})
 		word := "ran"
@@ -154,7 +163,11 @@ func (s *Server) problem(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 		if got.Before > 0 {
 			p.Heading += fmt.Sprintf(", %d before it", got.Before)
 		}
-		p.Facts = append(p.Facts, "waited "+duration(b.Now.Sub(run.CreatedAt)))
+		since := run.CreatedAt
+		if n := len(got.Reopenings); n > 0 {
+			since = got.Reopenings[n-1].At
+		}
+		p.Facts = append(p.Facts, "waited "+duration(b.Now.Sub(since)))
 		p.Why = held(got.Why) != ""
 		return p, nil
 	case run.State == api.RunStateRunning:
@@ -164,6 +177,9 @@ func (s *Server) problem(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 	}
 	return Problem{}, nil
 }
+
+// failed says whether there is something to run again because it did not go well.
+func (h RunHead) failed() bool { return len(h.Reruns) > 0 && h.Reruns[0].Main }
 
 func reasonWords(reason string) string {
 	switch reason {
@@ -257,7 +273,7 @@ func (s *Server) failure(c echo.Context, b Base, ref Ref, got app.RunPage) (Prob
 	p.Facts = append(p.Facts, tidy(cut(a.Executor, 60)))
 	p.Commands = []string{
 		"synctl logs " + shellWord(fmt.Sprintf("%s#%d/%s", ref.Command(), run, name)),
-		fmt.Sprintf("synctl run %s%s --watch", ref.Command(), paramFlags(got.Run.Params)),
+		fmt.Sprintf("synctl rerun %s#%d --failed --watch", ref.Command(), run),
 	}
 	p.LogURL = attemptURL(ref, run, *t, a.Number)
 	lines, err := s.app.LogLines(c.Request().Context(), actor(c), logRef(ref, run, *t, a.Number), 0, problemLines)

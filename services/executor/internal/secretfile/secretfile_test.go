@@ -54,7 +54,7 @@ func TestLookup(t *testing.T) {
 				t.Errorf("Lookup after a change = %q, %v", got, err)
 			}
 			// One that others may read is not believed any more.
-			if err := os.Chmod(path, 0o604); err != nil {
+			if err := os.Chmod(path, 0o640); err != nil {
 				t.Fatal(err)
 			}
 			if _, _, err := f.Lookup("default", "TOKEN"); err == nil || f.Check() == nil {

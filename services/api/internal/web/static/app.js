@@ -95,6 +95,7 @@
     k: () => step(-1),
     l: () => go($("[data-log]")),
     r: () => go($("main .actions a[href*='/run']")),
+    R: () => go($("main .actions a[href*='/rerun?mode=failed']")),
     "[": () => go($("[rel=prev]")),
     "]": () => go($("[rel=next]")),
     f: () => all("[data-follow]").forEach(toEnd),
