@@ -7,7 +7,141 @@ package db
 
 import (
 	"context"
+	"time"
 )
+
+const approvalsOf = `-- name: ApprovalsOf :many
+SELECT DISTINCT ON (p.number) p.number, p.prompt, p.asked_at, p.deadline_at, coalesce(p.decision, '') AS decision, p.decided_at, p.decided_by, p.comment,
+    (p.closed_at IS NOT NULL)::boolean AS closed
+FROM approval AS p
+WHERE p.run_id = $1
+ORDER BY p.number, p.id DESC
+`
+
+type ApprovalsOfRow struct {
+	Number     int32
+	Prompt     string
+	AskedAt    time.Time
+	DeadlineAt *time.Time
+	Decision   string
+	DecidedAt  *time.Time
+	DecidedBy  string
+	Comment    string
+	Closed     bool
+}
+
+// ApprovalsOf gives the last question of each task of a run that asked one.
+func (q *Queries) ApprovalsOf(ctx context.Context, runID int64) ([]ApprovalsOfRow, error) {
+	rows, err := q.db.Query(ctx, approvalsOf, runID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApprovalsOfRow
+	for rows.Next() {
+		var i ApprovalsOfRow
+		if err := rows.Scan(
+			&i.Number,
+			&i.Prompt,
+			&i.AskedAt,
+			&i.DeadlineAt,
+			&i.Decision,
+			&i.DecidedAt,
+			&i.DecidedBy,
+			&i.Comment,
+			&i.Closed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const callerOf = `-- name: CallerOf :one
+SELECT r.namespace, r.pipeline, r.number, r.state, t.name, t.number AS task_number
+FROM run AS r
+JOIN task AS t ON t.run_id = r.id AND t.number = $1
+WHERE r.id = $2
+`
+
+type CallerOfRow struct {
+	Namespace  string
+	Pipeline   string
+	Number     int64
+	State      string
+	Name       string
+	TaskNumber int32
+}
+
+// CallerOf gives the run and the task that called a run.
+func (q *Queries) CallerOf(ctx context.Context, number int32, runID int64) (CallerOfRow, error) {
+	row := q.db.QueryRow(ctx, callerOf, number, runID)
+	var i CallerOfRow
+	err := row.Scan(
+		&i.Namespace,
+		&i.Pipeline,
+		&i.Number,
+		&i.State,
+		&i.Name,
+		&i.TaskNumber,
+	)
+	return i, err
+}
+
+const childrenOf = `-- name: ChildrenOf :many
+SELECT DISTINCT ON (c.parent_number) c.parent_number, c.namespace, c.pipeline, c.number::bigint AS number, coalesce(r.state, '')::text AS state
+FROM child_run AS c
+LEFT JOIN run AS r ON r.id = c.run_id
+WHERE c.parent_run_id = $1
+  AND c.parent_number BETWEEN $2::int AND $3::int
+  AND c.run_id IS NOT NULL
+ORDER BY c.parent_number, c.attempt DESC
+`
+
+type ChildrenOfParams struct {
+	RunID int64
+	Low   int32
+	High  int32
+}
+
+type ChildrenOfRow struct {
+	ParentNumber int32
+	Namespace    string
+	Pipeline     string
+	Number       int64
+	State        string
+}
+
+// ChildrenOf gives the last run that each of a run's tasks has called.
+func (q *Queries) ChildrenOf(ctx context.Context, arg ChildrenOfParams) ([]ChildrenOfRow, error) {
+	rows, err := q.db.Query(ctx, childrenOf, arg.RunID, arg.Low, arg.High)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ChildrenOfRow
+	for rows.Next() {
+		var i ChildrenOfRow
+		if err := rows.Scan(
+			&i.ParentNumber,
+			&i.Namespace,
+			&i.Pipeline,
+			&i.Number,
+			&i.State,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
 
 const decideApproval = `-- name: DecideApproval :one
 WITH decided AS (
@@ -52,4 +186,66 @@ func (q *Queries) DecideApproval(ctx context.Context, arg DecideApprovalParams) 
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const openApprovals = `-- name: OpenApprovals :many
+SELECT p.id, p.run_id, p.prompt, p.asked_at, p.deadline_at, r.namespace, r.pipeline, r.number, t.name
+FROM approval AS p
+JOIN run AS r ON r.id = p.run_id
+JOIN task AS t ON t.run_id = p.run_id AND t.number = p.number
+WHERE p.decision IS NULL
+  AND p.closed_at IS NULL
+  AND p.id > $1
+  AND (cardinality($2::text[]) = 0 OR r.namespace = ANY($2))
+ORDER BY p.id
+LIMIT $3::int
+`
+
+type OpenApprovalsParams struct {
+	After   int64
+	Visible []string
+	Page    int32
+}
+
+type OpenApprovalsRow struct {
+	ID         int64
+	RunID      int64
+	Prompt     string
+	AskedAt    time.Time
+	DeadlineAt *time.Time
+	Namespace  string
+	Pipeline   string
+	Number     int64
+	Name       string
+}
+
+// OpenApprovals gives questions that nobody has answered, oldest first.
+func (q *Queries) OpenApprovals(ctx context.Context, arg OpenApprovalsParams) ([]OpenApprovalsRow, error) {
+	rows, err := q.db.Query(ctx, openApprovals, arg.After, arg.Visible, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OpenApprovalsRow
+	for rows.Next() {
+		var i OpenApprovalsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.RunID,
+			&i.Prompt,
+			&i.AskedAt,
+			&i.DeadlineAt,
+			&i.Namespace,
+			&i.Pipeline,
+			&i.Number,
+			&i.Name,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -157,6 +157,46 @@ const (
 	TickStateSkipped TickState = "skipped"
 )
 
+// AnswerRequest defines model for AnswerRequest.
+type AnswerRequest struct {
+	// Comment Kept with the answer
+	Comment string `json:"comment,omitempty,omitzero"`
+}
+
+// Approval A task's question to a person
+type Approval struct {
+	// Pipeline namespace/name
+	Pipeline string `json:"pipeline"`
+
+	// Run Its number
+	Run  int64  `json:"run"`
+	Task string `json:"task"`
+
+	// Prompt Markdown, as its author wrote it
+	Prompt  string    `json:"prompt"`
+	AskedAt time.Time `json:"asked_at"`
+
+	// DeadlineAt When its time-out answers
+	DeadlineAt time.Time `json:"deadline_at,omitempty,omitzero"`
+
+	// Decision `approved`, `rejected`; empty: none yet
+	Decision  string    `json:"decision,omitempty,omitzero"`
+	DecidedAt time.Time `json:"decided_at,omitempty,omitzero"`
+
+	// DecidedBy Empty with a decision: the time-out
+	DecidedBy string `json:"decided_by,omitempty,omitzero"`
+	Comment   string `json:"comment,omitempty,omitzero"`
+
+	// URL Of the run
+	URL string `json:"url,omitempty,omitzero"`
+}
+
+// ApprovalPage defines model for ApprovalPage.
+type ApprovalPage struct {
+	Items []Approval `json:"items"`
+	Next  string     `json:"next,omitempty,omitzero"`
+}
+
 // Attempt defines model for Attempt.
 type Attempt struct {
 	Number   int          `json:"number"`
@@ -735,7 +775,17 @@ type Run struct {
 	NextTasks string `json:"next_tasks,omitempty,omitzero"`
 
 	// RerunOf The id of the run whose params it has, of a rerun as a new run
-	RerunOf int64 `json:"rerun_of,omitempty,omitzero"`
+	RerunOf int64    `json:"rerun_of,omitempty,omitzero"`
+	Parent  *RunLink `json:"parent,omitempty"`
+}
+
+// RunLink Another run, and of a caller the task that called
+type RunLink struct {
+	// Pipeline namespace/name
+	Pipeline string `json:"pipeline"`
+	Number   int64  `json:"number"`
+	State    string `json:"state,omitempty,omitzero"`
+	Task     string `json:"task,omitempty,omitzero"`
 }
 
 // RunPage defines model for RunPage.
@@ -872,6 +922,11 @@ type Task struct {
 	// RetryLimit How many failures of its own may be followed by another attempt
 	RetryLimit int       `json:"retry_limit,omitempty,omitzero"`
 	Attempts   []Attempt `json:"attempts"`
+
+	// DeadlineAt When the time-out of what it waits for comes
+	DeadlineAt time.Time `json:"deadline_at,omitempty,omitzero"`
+	Child      *RunLink  `json:"child,omitempty"`
+	Approval   *Approval `json:"approval,omitempty"`
 }
 
 // TaskPage defines model for TaskPage.
@@ -1019,6 +1074,13 @@ type PathNs = string
 // PathRun defines model for PathRun.
 type PathRun = string
 
+// ListApprovalsParams defines parameters for ListApprovals.
+type ListApprovalsParams struct {
+	Namespace string `form:"namespace,omitempty" json:"namespace,omitempty,omitzero"`
+	Limit     int    `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+	Cursor    string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+}
+
 // ListPipelinesParams defines parameters for ListPipelines.
 type ListPipelinesParams struct {
 	// Namespace Only this namespace
@@ -1142,6 +1204,12 @@ type ListTasksParams struct {
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// ApproveTaskParams defines parameters for ApproveTask.
+type ApproveTaskParams struct {
+	// IdempotencyKey The same key with the same content answers as the first time (200); with other content, 409.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // GetLogParams defines parameters for GetLog.
 type GetLogParams struct {
 	// Index An item of the task
@@ -1160,6 +1228,12 @@ type GetLogParams struct {
 // MarkTaskParams defines parameters for MarkTask.
 type MarkTaskParams struct {
 	// IdempotencyKey The same key with the same content does it once (200 again); with other content, 409.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// RejectTaskParams defines parameters for RejectTask.
+type RejectTaskParams struct {
+	// IdempotencyKey The same key with the same content answers as the first time (200); with other content, 409.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
@@ -1208,8 +1282,14 @@ type CancelRunJSONRequestBody = CancelRequest
 // RerunRunJSONRequestBody defines body for RerunRun for application/json ContentType.
 type RerunRunJSONRequestBody = RerunRequest
 
+// ApproveTaskJSONRequestBody defines body for ApproveTask for application/json ContentType.
+type ApproveTaskJSONRequestBody = AnswerRequest
+
 // MarkTaskJSONRequestBody defines body for MarkTask for application/json ContentType.
 type MarkTaskJSONRequestBody = MarkRequest
+
+// RejectTaskJSONRequestBody defines body for RejectTask for application/json ContentType.
+type RejectTaskJSONRequestBody = AnswerRequest
 
 // SetSecretJSONRequestBody defines body for SetSecret for application/json ContentType.
 type SetSecretJSONRequestBody = SecretRequest

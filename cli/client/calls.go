@@ -144,6 +144,28 @@ func (c *Client) Mark(ctx context.Context, ref RunRef, task, key string, req api
 	return run, err
 }
 
+// Approvals lists questions that nobody has answered, oldest first.
+func (c *Client) Approvals(ctx context.Context, p api.ListApprovalsParams) (api.ApprovalPage, error) {
+	out, _, err := call[api.ApprovalPage](ctx, c, true, func() (*http.Response, error) { return c.wire.ListApprovals(ctx, &p) })
+	for i := range out.Items {
+		out.Items[i].URL = c.absolute(out.Items[i].URL)
+	}
+	return out, err
+}
+
+// Answer says yes or no to a task that asks for approval. With a key it is
+// repeated after a lost connection and done once.
+func (c *Client) Answer(ctx context.Context, ref RunRef, task string, yes bool, key string, req api.AnswerRequest) (api.Approval, error) {
+	out, _, err := call[api.Approval](ctx, c, key != "", func() (*http.Response, error) {
+		if yes {
+			return c.wire.ApproveTask(ctx, ref.Namespace, ref.Pipeline, ref.Run, task, &api.ApproveTaskParams{IdempotencyKey: key}, req)
+		}
+		return c.wire.RejectTask(ctx, ref.Namespace, ref.Pipeline, ref.Run, task, &api.RejectTaskParams{IdempotencyKey: key}, req)
+	})
+	out.URL = c.absolute(out.URL)
+	return out, err
+}
+
 // A LogRef names the output of one attempt.
 type LogRef struct {
 	RunRef

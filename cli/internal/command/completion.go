@@ -134,7 +134,7 @@ func valueOf(cmd *cli.Command, word string) string {
 
 func (c *call) argumentWords(ctx context.Context, l line) []string {
 	switch l.path[0] {
-	case "run", "ls", "show", "open", "pause", "resume", "runs", "watch", "logs", "explain", "cancel", "rerun", "mark", "next":
+	case "run", "ls", "show", "open", "pause", "resume", "runs", "watch", "logs", "explain", "cancel", "rerun", "mark", "approve", "reject", "next":
 		names := c.pipelineNames(ctx)
 		if l.path[0] != "run" && l.path[0] != "pause" && l.path[0] != "resume" {
 			names = append(names, "@last")

@@ -91,6 +91,11 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// ListApprovals Questions that nobody has answered, oldest first
+	//
+	// Corresponds with GET /api/v1/approvals (the `ListApprovals` operationId).
+	ListApprovals(ctx context.Context, params *ListApprovalsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListExecutors Executors seen in the last day
 	//
 	// Corresponds with GET /api/v1/executors (the `ListExecutors` operationId).
@@ -304,6 +309,24 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
 	ListTasks(ctx context.Context, ns PathNs, name PathName, run PathRun, params *ListTasksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ApproveTaskWithBody Say yes to a task that asks for approval
+	//
+	// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+	ApproveTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveTask Say yes to a task that asks for approval
+	//
+	// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+	ApproveTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, body ApproveTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ExplainTask Why a task or an item does not run
 	//
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
@@ -341,6 +364,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
 	MarkTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectTaskWithBody Say no to a task that asks for approval
+	//
+	// As approve; what becomes of the task is for its `on_reject` to say.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+	RejectTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectTask Say no to a task that asks for approval
+	//
+	// As approve; what becomes of the task is for its `on_reject` to say.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+	RejectTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, body RejectTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSecrets Secrets, without their values
 	//
@@ -460,6 +501,21 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListApprovals Questions that nobody has answered, oldest first
+//
+// Corresponds with GET /api/v1/approvals (the `ListApprovals` operationId).
+func (c *Client) ListApprovals(ctx context.Context, params *ListApprovalsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListApprovalsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListExecutors Executors seen in the last day
@@ -965,6 +1021,44 @@ func (c *Client) ListTasks(ctx context.Context, ns PathNs, name PathName, run Pa
 	return c.Client.Do(req)
 }
 
+// ApproveTaskWithBody Say yes to a task that asks for approval
+//
+// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+func (c *Client) ApproveTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveTaskRequestWithBody(c.Server, ns, name, run, task, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveTask Say yes to a task that asks for approval
+//
+// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+func (c *Client) ApproveTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, body ApproveTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveTaskRequest(c.Server, ns, name, run, task, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ExplainTask Why a task or an item does not run
 //
 // Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain (the `ExplainTask` operationId).
@@ -1033,6 +1127,44 @@ func (c *Client) MarkTaskWithBody(ctx context.Context, ns PathNs, name PathName,
 // Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
 func (c *Client) MarkTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewMarkTaskRequest(c.Server, ns, name, run, task, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectTaskWithBody Say no to a task that asks for approval
+//
+// As approve; what becomes of the task is for its `on_reject` to say.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+func (c *Client) RejectTaskWithBody(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectTaskRequestWithBody(c.Server, ns, name, run, task, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectTask Say no to a task that asks for approval
+//
+// As approve; what becomes of the task is for its `on_reject` to say.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+func (c *Client) RejectTask(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, body RejectTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectTaskRequest(c.Server, ns, name, run, task, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1350,6 +1482,72 @@ func (c *Client) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*ht
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListApprovalsRequest constructs an http.Request for the ListApprovals method
+func NewListApprovalsRequest(server string, params *ListApprovalsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/approvals")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "namespace", params.Namespace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewListExecutorsRequest constructs an http.Request for the ListExecutors method
@@ -2809,6 +3007,87 @@ func NewListTasksRequest(server string, ns PathNs, name PathName, run PathRun, p
 	return req, nil
 }
 
+// NewApproveTaskRequest calls the generic ApproveTask builder with application/json body
+func NewApproveTaskRequest(server string, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, body ApproveTaskJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApproveTaskRequestWithBody(server, ns, name, run, task, params, "application/json", bodyReader)
+}
+
+// NewApproveTaskRequestWithBody constructs an http.Request for the ApproveTask method, with any body, and a specified content type
+func NewApproveTaskRequestWithBody(server string, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam3 string
+
+	pathParam3, err = runtime.StyleParamWithOptions("simple", false, "task", task, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/tasks/%s/approve", pathParam0, pathParam1, pathParam2, pathParam3)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewExplainTaskRequest constructs an http.Request for the ExplainTask method
 func NewExplainTaskRequest(server string, ns PathNs, name PathName, run PathRun, task string) (*http.Request, error) {
 	var err error
@@ -3019,6 +3298,87 @@ func NewMarkTaskRequestWithBody(server string, ns PathNs, name PathName, run Pat
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/tasks/%s/mark", pathParam0, pathParam1, pathParam2, pathParam3)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewRejectTaskRequest calls the generic RejectTask builder with application/json body
+func NewRejectTaskRequest(server string, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, body RejectTaskJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRejectTaskRequestWithBody(server, ns, name, run, task, params, "application/json", bodyReader)
+}
+
+// NewRejectTaskRequestWithBody constructs an http.Request for the RejectTask method, with any body, and a specified content type
+func NewRejectTaskRequestWithBody(server string, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "ns", ns, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "run", run, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam3 string
+
+	pathParam3, err = runtime.StyleParamWithOptions("simple", false, "task", task, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/runs/%s/%s/%s/tasks/%s/reject", pathParam0, pathParam1, pathParam2, pathParam3)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3766,6 +4126,13 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListApprovalsWithResponse Questions that nobody has answered, oldest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/approvals (the `ListApprovals` operationId).
+	ListApprovalsWithResponse(ctx context.Context, params *ListApprovalsParams, reqEditors ...RequestEditorFn) (*ListApprovalsResponse, error)
+
 	// ListExecutorsWithResponse Executors seen in the last day
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4013,6 +4380,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/runs/{ns}/{name}/{run}/tasks (the `ListTasks` operationId).
 	ListTasksWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, params *ListTasksParams, reqEditors ...RequestEditorFn) (*ListTasksResponse, error)
 
+	// ApproveTaskWithBodyWithResponse Say yes to a task that asks for approval
+	//
+	// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+	ApproveTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveTaskResponse, error)
+
+	// ApproveTaskWithResponse Say yes to a task that asks for approval
+	//
+	// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+	ApproveTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, body ApproveTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveTaskResponse, error)
+
 	// ExplainTaskWithResponse Why a task or an item does not run
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4054,6 +4439,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark (the `MarkTask` operationId).
 	MarkTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *MarkTaskParams, body MarkTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*MarkTaskResponse, error)
+
+	// RejectTaskWithBodyWithResponse Say no to a task that asks for approval
+	//
+	// As approve; what becomes of the task is for its `on_reject` to say.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+	RejectTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectTaskResponse, error)
+
+	// RejectTaskWithResponse Say no to a task that asks for approval
+	//
+	// As approve; what becomes of the task is for its `on_reject` to say.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+	RejectTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, body RejectTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectTaskResponse, error)
 
 	// ListSecretsWithResponse Secrets, without their values
 	//
@@ -4199,6 +4602,54 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	ReadyzWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadyzResponse, error)
+}
+
+type ListApprovalsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ApprovalPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListApprovalsResponse) GetJSON200() *ApprovalPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListApprovalsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListApprovalsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListApprovalsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListApprovalsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListApprovalsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListExecutorsResponse struct {
@@ -5305,6 +5756,54 @@ func (r ListTasksResponse) ContentType() string {
 	return ""
 }
 
+type ApproveTaskResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Approval
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApproveTaskResponse) GetJSON200() *Approval {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApproveTaskResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApproveTaskResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApproveTaskResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApproveTaskResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApproveTaskResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ExplainTaskResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5446,6 +5945,54 @@ func (r MarkTaskResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r MarkTaskResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RejectTaskResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Approval
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RejectTaskResponse) GetJSON200() *Approval {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RejectTaskResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RejectTaskResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RejectTaskResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RejectTaskResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RejectTaskResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6164,6 +6711,19 @@ func (r ReadyzResponse) ContentType() string {
 	return ""
 }
 
+// ListApprovalsWithResponse Questions that nobody has answered, oldest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/approvals (the `ListApprovals` operationId).
+func (c *ClientWithResponses) ListApprovalsWithResponse(ctx context.Context, params *ListApprovalsParams, reqEditors ...RequestEditorFn) (*ListApprovalsResponse, error) {
+	rsp, err := c.ListApprovals(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListApprovalsResponse(rsp)
+}
+
 // ListExecutorsWithResponse Executors seen in the last day
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6585,6 +7145,36 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, ns Path
 	return ParseListTasksResponse(rsp)
 }
 
+// ApproveTaskWithBodyWithResponse Say yes to a task that asks for approval
+//
+// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+func (c *ClientWithResponses) ApproveTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveTaskResponse, error) {
+	rsp, err := c.ApproveTaskWithBody(ctx, ns, name, run, task, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveTaskResponse(rsp)
+}
+
+// ApproveTaskWithResponse Say yes to a task that asks for approval
+//
+// Of two answers at once the first counts: answered already, not asked yet, or the run has ended: 409.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve (the `ApproveTask` operationId).
+func (c *ClientWithResponses) ApproveTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *ApproveTaskParams, body ApproveTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveTaskResponse, error) {
+	rsp, err := c.ApproveTask(ctx, ns, name, run, task, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveTaskResponse(rsp)
+}
+
 // ExplainTaskWithResponse Why a task or an item does not run
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6649,6 +7239,36 @@ func (c *ClientWithResponses) MarkTaskWithResponse(ctx context.Context, ns PathN
 		return nil, err
 	}
 	return ParseMarkTaskResponse(rsp)
+}
+
+// RejectTaskWithBodyWithResponse Say no to a task that asks for approval
+//
+// As approve; what becomes of the task is for its `on_reject` to say.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+func (c *ClientWithResponses) RejectTaskWithBodyWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectTaskResponse, error) {
+	rsp, err := c.RejectTaskWithBody(ctx, ns, name, run, task, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectTaskResponse(rsp)
+}
+
+// RejectTaskWithResponse Say no to a task that asks for approval
+//
+// As approve; what becomes of the task is for its `on_reject` to say.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject (the `RejectTask` operationId).
+func (c *ClientWithResponses) RejectTaskWithResponse(ctx context.Context, ns PathNs, name PathName, run PathRun, task string, params *RejectTaskParams, body RejectTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectTaskResponse, error) {
+	rsp, err := c.RejectTask(ctx, ns, name, run, task, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectTaskResponse(rsp)
 }
 
 // ListSecretsWithResponse Secrets, without their values
@@ -6908,6 +7528,39 @@ func (c *ClientWithResponses) ReadyzWithResponse(ctx context.Context, reqEditors
 		return nil, err
 	}
 	return ParseReadyzResponse(rsp)
+}
+
+// ParseListApprovalsResponse parses an HTTP response from a ListApprovalsWithResponse call
+func ParseListApprovalsResponse(rsp *http.Response) (*ListApprovalsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListApprovalsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ApprovalPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListExecutorsResponse parses an HTTP response from a ListExecutorsWithResponse call
@@ -7669,6 +8322,39 @@ func ParseListTasksResponse(rsp *http.Response) (*ListTasksResponse, error) {
 	return response, nil
 }
 
+// ParseApproveTaskResponse parses an HTTP response from a ApproveTaskWithResponse call
+func ParseApproveTaskResponse(rsp *http.Response) (*ApproveTaskResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApproveTaskResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Approval
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseExplainTaskResponse parses an HTTP response from a ExplainTaskWithResponse call
 func ParseExplainTaskResponse(rsp *http.Response) (*ExplainTaskResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7778,6 +8464,39 @@ func ParseMarkTaskResponse(rsp *http.Response) (*MarkTaskResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRejectTaskResponse parses an HTTP response from a RejectTaskWithResponse call
+func ParseRejectTaskResponse(rsp *http.Response) (*RejectTaskResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RejectTaskResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Approval
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -255,8 +255,12 @@ func (a *App) whole(ctx context.Context, q *db.Queries, row runRow) (api.Run, er
 	if err != nil {
 		return run, err
 	}
-	page, err := a.tasks(ctx, q, row.Run.ID, def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
+	page, err := a.tasks(ctx, q, row, def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
+	if err != nil {
+		return run, err
+	}
 	run.Tasks, run.NextTasks = page.Items, page.Next
+	run.Parent, err = a.caller(ctx, q, row)
 	return run, err
 }
 

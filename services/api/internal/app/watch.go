@@ -64,7 +64,7 @@ func (a *App) Watch(ctx context.Context, by Actor, ref RunRef, send func(RunEven
 			return fmt.Errorf("read a run: %w", err)
 		}
 		run := a.runHead(runRow(row))
-		page, err := a.tasks(ctx, q, id, def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
+		page, err := a.tasks(ctx, q, runRow(row), def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ import (
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListApprovals Questions that nobody has answered, oldest first
+	// (GET /api/v1/approvals)
+	ListApprovals(ctx echo.Context, params ListApprovalsParams) error
 	// ListExecutors Executors seen in the last day
 	// (GET /api/v1/executors)
 	ListExecutors(ctx echo.Context) error
@@ -89,6 +92,9 @@ type ServerInterface interface {
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx echo.Context, ns PathNs, name PathName, run PathRun, params ListTasksParams) error
+	// ApproveTask Say yes to a task that asks for approval
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve)
+	ApproveTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params ApproveTaskParams) error
 	// ExplainTask Why a task or an item does not run
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain)
 	ExplainTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string) error
@@ -98,6 +104,9 @@ type ServerInterface interface {
 	// MarkTask Say by hand how a task of an ended run ended
 	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark)
 	MarkTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params MarkTaskParams) error
+	// RejectTask Say no to a task that asks for approval
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject)
+	RejectTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params RejectTaskParams) error
 	// ListSecrets Secrets, without their values
 	// (GET /api/v1/secrets)
 	ListSecrets(ctx echo.Context, params ListSecretsParams) error
@@ -151,6 +160,38 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListApprovals converts echo context to params.
+func (w *ServerInterfaceWrapper) ListApprovals(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListApprovalsParams
+	// ------------- Optional query parameter "namespace" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "namespace", ctx.QueryParams(), &params.Namespace, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter namespace: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListApprovals(ctx, params)
+	return err
 }
 
 // ListExecutors converts echo context to params.
@@ -989,6 +1030,66 @@ func (w *ServerInterfaceWrapper) ListTasks(ctx echo.Context) error {
 	return err
 }
 
+// ApproveTask converts echo context to params.
+func (w *ServerInterfaceWrapper) ApproveTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApproveTaskParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ApproveTask(ctx, ns, name, run, task, params)
+	return err
+}
+
 // ExplainTask converts echo context to params.
 func (w *ServerInterfaceWrapper) ExplainTask(ctx echo.Context) error {
 	var err error
@@ -1156,6 +1257,66 @@ func (w *ServerInterfaceWrapper) MarkTask(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.MarkTask(ctx, ns, name, run, task, params)
+	return err
+}
+
+// RejectTask converts echo context to params.
+func (w *ServerInterfaceWrapper) RejectTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Path parameter "run" -------------
+	var run PathRun
+
+	err = runtime.BindStyledParameterWithOptions("simple", "run", ctx.Param("run"), &run, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter run: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RejectTaskParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RejectTask(ctx, ns, name, run, task, params)
 	return err
 }
 
@@ -1528,6 +1689,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/cancel", wrapper.CancelRun, options.OperationMiddlewares["cancelRun"]...)
 	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/rerun", wrapper.RerunRun, options.OperationMiddlewares["rerunRun"]...)
 	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/mark", wrapper.MarkTask, options.OperationMiddlewares["markTask"]...)
+	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/approve", wrapper.ApproveTask, options.OperationMiddlewares["approveTask"]...)
+	router.POST(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/reject", wrapper.RejectTask, options.OperationMiddlewares["rejectTask"]...)
+	router.GET(options.BaseURL+"/api/v1/approvals", wrapper.ListApprovals, options.OperationMiddlewares["listApprovals"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/events", wrapper.WatchRun, options.OperationMiddlewares["watchRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/logs", wrapper.FollowLogs, options.OperationMiddlewares["followLogs"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:ns/:name/:run/tasks/:task/log", wrapper.GetLog, options.OperationMiddlewares["getLog"]...)
@@ -1555,6 +1719,45 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListApprovalsRequestObject struct {
+	Params ListApprovalsParams
+}
+
+type ListApprovalsResponseObject interface {
+	VisitListApprovalsResponse(w http.ResponseWriter) error
+}
+
+type ListApprovals200JSONResponse ApprovalPage
+
+func (response ListApprovals200JSONResponse) VisitListApprovalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListApprovalsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListApprovalsdefaultApplicationProblemPlusJSONResponse) VisitListApprovalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListExecutorsRequestObject struct {
 }
@@ -2576,6 +2779,50 @@ func (response ListTasksdefaultApplicationProblemPlusJSONResponse) VisitListTask
 	return err
 }
 
+type ApproveTaskRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Run    PathRun  `json:"run"`
+	Task   string   `json:"task"`
+	Params ApproveTaskParams
+	Body   *ApproveTaskJSONRequestBody
+}
+
+type ApproveTaskResponseObject interface {
+	VisitApproveTaskResponse(w http.ResponseWriter) error
+}
+
+type ApproveTask200JSONResponse Approval
+
+func (response ApproveTask200JSONResponse) VisitApproveTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApproveTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ApproveTaskdefaultApplicationProblemPlusJSONResponse) VisitApproveTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ExplainTaskRequestObject struct {
 	Ns   PathNs   `json:"ns"`
 	Name PathName `json:"name"`
@@ -2705,6 +2952,50 @@ type MarkTaskdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response MarkTaskdefaultApplicationProblemPlusJSONResponse) VisitMarkTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectTaskRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Run    PathRun  `json:"run"`
+	Task   string   `json:"task"`
+	Params RejectTaskParams
+	Body   *RejectTaskJSONRequestBody
+}
+
+type RejectTaskResponseObject interface {
+	VisitRejectTaskResponse(w http.ResponseWriter) error
+}
+
+type RejectTask200JSONResponse Approval
+
+func (response RejectTask200JSONResponse) VisitRejectTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RejectTaskdefaultApplicationProblemPlusJSONResponse) VisitRejectTaskResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3295,6 +3586,9 @@ func (response Readyz503TextResponse) VisitReadyzResponse(w http.ResponseWriter)
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListApprovals Questions that nobody has answered, oldest first
+	// (GET /api/v1/approvals)
+	ListApprovals(ctx context.Context, request ListApprovalsRequestObject) (ListApprovalsResponseObject, error)
 	// ListExecutors Executors seen in the last day
 	// (GET /api/v1/executors)
 	ListExecutors(ctx context.Context, request ListExecutorsRequestObject) (ListExecutorsResponseObject, error)
@@ -3364,6 +3658,9 @@ type StrictServerInterface interface {
 	// ListTasks The tasks of a run, each followed by its items
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks)
 	ListTasks(ctx context.Context, request ListTasksRequestObject) (ListTasksResponseObject, error)
+	// ApproveTask Say yes to a task that asks for approval
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/approve)
+	ApproveTask(ctx context.Context, request ApproveTaskRequestObject) (ApproveTaskResponseObject, error)
 	// ExplainTask Why a task or an item does not run
 	// (GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/explain)
 	ExplainTask(ctx context.Context, request ExplainTaskRequestObject) (ExplainTaskResponseObject, error)
@@ -3373,6 +3670,9 @@ type StrictServerInterface interface {
 	// MarkTask Say by hand how a task of an ended run ended
 	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark)
 	MarkTask(ctx context.Context, request MarkTaskRequestObject) (MarkTaskResponseObject, error)
+	// RejectTask Say no to a task that asks for approval
+	// (POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/reject)
+	RejectTask(ctx context.Context, request RejectTaskRequestObject) (RejectTaskResponseObject, error)
 	// ListSecrets Secrets, without their values
 	// (GET /api/v1/secrets)
 	ListSecrets(ctx context.Context, request ListSecretsRequestObject) (ListSecretsResponseObject, error)
@@ -3433,6 +3733,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListApprovals operation middleware
+func (sh *strictHandler) ListApprovals(ctx echo.Context, params ListApprovalsParams) error {
+	var request ListApprovalsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListApprovals(ctx.Request().Context(), request.(ListApprovalsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListApprovals")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListApprovalsResponseObject); ok {
+		return validResponse.VisitListApprovalsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListExecutors operation middleware
@@ -4183,6 +4508,61 @@ func (sh *strictHandler) ListTasks(ctx echo.Context, ns PathNs, name PathName, r
 	return nil
 }
 
+// ApproveTask operation middleware
+func (sh *strictHandler) ApproveTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params ApproveTaskParams) error {
+	var request ApproveTaskRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+	request.Task = task
+	request.Params = params
+
+	var body ApproveTaskJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ApproveTask(ctx.Request().Context(), request.(ApproveTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ApproveTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ApproveTaskResponseObject); ok {
+		return validResponse.VisitApproveTaskResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ExplainTask operation middleware
 func (sh *strictHandler) ExplainTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string) error {
 	var request ExplainTaskRequestObject
@@ -4286,6 +4666,61 @@ func (sh *strictHandler) MarkTask(ctx echo.Context, ns PathNs, name PathName, ru
 		return err
 	} else if validResponse, ok := response.(MarkTaskResponseObject); ok {
 		return validResponse.VisitMarkTaskResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RejectTask operation middleware
+func (sh *strictHandler) RejectTask(ctx echo.Context, ns PathNs, name PathName, run PathRun, task string, params RejectTaskParams) error {
+	var request RejectTaskRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Run = run
+	request.Task = task
+	request.Params = params
+
+	var body RejectTaskJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RejectTask(ctx.Request().Context(), request.(RejectTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RejectTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RejectTaskResponseObject); ok {
+		return validResponse.VisitRejectTaskResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

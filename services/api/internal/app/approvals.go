@@ -1,0 +1,233 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
+)
+
+// Answers to a task that asks for approval.
+const (
+	Approved = "approved"
+	Rejected = "rejected"
+)
+
+// Approvals is a page of questions that nobody has answered, oldest first.
+func (a *App) Approvals(ctx context.Context, by Actor, p api.ListApprovalsParams) (api.ApprovalPage, error) {
+	page := api.ApprovalPage{Items: []api.Approval{}}
+	if err := by.need(api.RoleViewer, ""); err != nil {
+		return page, err
+	}
+	limit, err := pageSize(p.Limit)
+	if err != nil {
+		return page, err
+	}
+	visible, ok := by.visible(p.Namespace)
+	if !ok {
+		return page, nil
+	}
+	var after int64
+	if p.Cursor != "" {
+		if after, err = parseCursorNumber(p.Cursor); err != nil {
+			return page, err
+		}
+	}
+	rows, err := a.queries().OpenApprovals(ctx, db.OpenApprovalsParams{After: after, Visible: visible, Page: int32(limit + 1)})
+	if err != nil {
+		return page, fmt.Errorf("list approvals: %w", err)
+	}
+	for i, r := range rows {
+		if i == limit {
+			page.Next = cursor(strconv.FormatInt(rows[i-1].ID, 10))
+			break
+		}
+		page.Items = append(page.Items, api.Approval{
+			Pipeline: r.Namespace + "/" + r.Pipeline, Run: r.Number, Task: r.Name, Prompt: r.Prompt, AskedAt: r.AskedAt.UTC(), DeadlineAt: orZero(utc(r.DeadlineAt)),
+			URL: a.runURL(r.Namespace, r.Pipeline, r.Number),
+		})
+	}
+	return page, nil
+}
+
+// Answer decides a task that asks for approval. Of two answers the first counts.
+// With a key, the same answer sent again is the one given before.
+func (a *App) Answer(ctx context.Context, by Actor, ref RunRef, task, decision, key string, req api.AnswerRequest) (api.Approval, error) {
+	var out api.Approval
+	if err := by.need(api.RoleViewer, ""); err != nil {
+		return out, err
+	}
+	comment, err := note("comment", req.Comment, 1000)
+	if err != nil {
+		return out, err
+	}
+	if err := checkKey(key); err != nil {
+		return out, err
+	}
+	content, err := contentHash(decision+" "+task, req)
+	if err != nil {
+		return out, err
+	}
+	err = db.InTx(ctx, a.pool, func(q *db.Queries) error {
+		row, err := a.findRun(ctx, q, by, ref)
+		if err != nil {
+			return err
+		}
+		if err := by.need(api.RoleOperator, ref.Namespace); err != nil {
+			return err
+		}
+		def, err := a.revisions.One(ctx, q, row.Run.RevisionID)
+		if err != nil {
+			return err
+		}
+		ordinal, err := ordinalOf(def, exactly(row), task)
+		if err != nil {
+			return err
+		}
+		if def.Graph.Task(ordinal).Approval == nil {
+			return api.Errorf(api.Unprocessable, "task %s of %s does not ask for approval", task, exactly(row))
+		}
+		number := int32(flow.Number(ordinal))
+		again, err := answeredBefore(ctx, q, row.Run.ID, key, content)
+		if err != nil {
+			return err
+		}
+		if !again {
+			_, err = q.DecideApproval(ctx, db.DecideApprovalParams{RunID: row.Run.ID, Number: number, Decision: decision, By: by.Name, Comment: comment})
+			if err != nil && !errors.Is(err, db.ErrNoRows) {
+				return fmt.Errorf("answer a question: %w", err)
+			}
+		}
+		refused := errors.Is(err, db.ErrNoRows)
+		all, err := a.questions(ctx, q, row, def)
+		if err != nil {
+			return err
+		}
+		question, asked := all[number]
+		if refused {
+			return notOpen(row, task, question, asked)
+		}
+		out = question
+		return nil
+	})
+	if err == nil {
+		a.notifier.Notify(db.ChannelWake)
+		a.notifier.Notify(db.ChannelEvent)
+	}
+	return out, err
+}
+
+// answeredBefore keeps a key, or says that it was used for the same answer.
+func answeredBefore(ctx context.Context, q *db.Queries, run int64, key string, content []byte) (bool, error) {
+	if key == "" {
+		return false, nil
+	}
+	scope := fmt.Sprintf("run:%d", run)
+	n, err := q.KeepRequest(ctx, db.KeepRequestParams{Scope: scope, Key: key, ContentHash: content, RunID: &run})
+	if err != nil {
+		return false, fmt.Errorf("keep a key: %w", err)
+	}
+	if n > 0 {
+		return false, nil
+	}
+	k, err := q.KeptRequest(ctx, scope, key)
+	if err != nil {
+		return false, fmt.Errorf("look up a key: %w", err)
+	}
+	if !bytes.Equal(k.ContentHash, content) {
+		return false, api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
+	}
+	return true, nil
+}
+
+// notOpen says why there is nothing to answer.
+func notOpen(row runRow, task string, q api.Approval, asked bool) error {
+	switch {
+	case q.Decision != "" && q.DecidedBy == "":
+		return api.Errorf(api.Conflict, "%s of run %s was %s already, by its time-out", task, exactly(row), q.Decision)
+	case q.Decision != "":
+		return api.Errorf(api.Conflict, "%s of run %s was %s already, by %s", task, exactly(row), q.Decision, q.DecidedBy)
+	case row.Run.EndedAt != nil:
+		return api.Errorf(api.Conflict, "run %s has ended: %s", exactly(row), row.Run.State)
+	case asked:
+		return api.Errorf(api.Conflict, "%s of run %s was canceled", task, exactly(row))
+	}
+	return api.Errorf(api.Conflict, "%s of run %s does not ask yet", task, exactly(row)).WithHint("it waits for the tasks before it")
+}
+
+// questions are the last ones that tasks of a run have asked, by number.
+func (a *App) questions(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision) (map[int32]api.Approval, error) {
+	if !def.Graph.Asks() {
+		return nil, nil
+	}
+	rows, err := q.ApprovalsOf(ctx, row.Run.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read approvals: %w", err)
+	}
+	all := make(map[int32]api.Approval, len(rows))
+	for _, r := range rows {
+		ordinal, _ := flow.Split(int(r.Number))
+		all[r.Number] = api.Approval{
+			Pipeline: row.Run.Namespace + "/" + row.Run.Pipeline, Run: row.Run.Number, Task: def.Graph.Task(ordinal).Name, Prompt: r.Prompt,
+			AskedAt: r.AskedAt.UTC(), DeadlineAt: orZero(utc(r.DeadlineAt)), Decision: r.Decision, DecidedAt: orZero(utc(r.DecidedAt)),
+			DecidedBy: r.DecidedBy, Comment: r.Comment, URL: a.runURL(row.Run.Namespace, row.Run.Pipeline, row.Run.Number),
+		}
+	}
+	return all, nil
+}
+
+// linked adds to the tasks of a run what they ask, and the runs that they have
+// called. numbers are those of the tasks.
+func (a *App) linked(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision, tasks []api.Task, numbers []int32) error {
+	if len(tasks) == 0 || !def.Graph.Asks() && !def.Graph.Calls() {
+		return nil
+	}
+	questions, err := a.questions(ctx, q, row, def)
+	if err != nil {
+		return err
+	}
+	children := map[int32]api.RunLink{}
+	if def.Graph.Calls() {
+		rows, err := q.ChildrenOf(ctx, db.ChildrenOfParams{RunID: row.Run.ID, Low: numbers[0], High: numbers[len(numbers)-1]})
+		if err != nil {
+			return fmt.Errorf("read child runs: %w", err)
+		}
+		for _, r := range rows {
+			children[r.ParentNumber] = api.RunLink{Pipeline: r.Namespace + "/" + r.Pipeline, Number: r.Number, State: r.State}
+		}
+	}
+	for i, n := range numbers {
+		if x, ok := questions[n]; ok {
+			tasks[i].Approval = &x
+		}
+		if x, ok := children[n]; ok {
+			tasks[i].Child = &x
+		}
+	}
+	return nil
+}
+
+// caller is the run and the task that called a run; nil: nobody did.
+func (a *App) caller(ctx context.Context, q *db.Queries, row runRow) (*api.RunLink, error) {
+	if row.Run.ParentRunID == nil || row.Run.ParentNumber == nil {
+		return nil, nil
+	}
+	r, err := q.CallerOf(ctx, *row.Run.ParentNumber, *row.Run.ParentRunID)
+	if errors.Is(err, db.ErrNoRows) {
+		return nil, nil // it is no longer kept
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the run that called: %w", err)
+	}
+	link := &api.RunLink{Pipeline: r.Namespace + "/" + r.Pipeline, Number: r.Number, State: r.State, Task: r.Name}
+	if _, index := flow.Split(int(r.TaskNumber)); index >= 0 {
+		link.Task = fmt.Sprintf("%s[%d]", r.Name, index)
+	}
+	return link, nil
+}
