@@ -188,8 +188,10 @@ func (q *Queries) MarkTask(ctx context.Context, arg MarkTaskParams) (int64, erro
 }
 
 const openAgain = `-- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
-VALUES ($1, $2, $3, $4, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = $1), 0))
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id, parent_run_id, parent_number)
+VALUES ($1, $2, $3, $4, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = $1), 0),
+    (SELECT c.parent_run_id FROM child_run AS c WHERE c.run_id = $1 AND c.waits AND c.settled_at IS NULL),
+    (SELECT c.parent_number FROM child_run AS c WHERE c.run_id = $1 AND c.waits AND c.settled_at IS NULL))
 ON CONFLICT (run_id) DO NOTHING
 `
 
@@ -201,7 +203,8 @@ type OpenAgainParams struct {
 }
 
 // OpenAgain takes the open row of a run that has ended. No row: it is open already. Retention drops no day
-// with an open run, so what is read of the run afterwards stays, or is gone already.
+// with an open run, so what is read of the run afterwards stays, or is gone already. A task that called the
+// run and has not taken its end into account waits for the new one.
 func (q *Queries) OpenAgain(ctx context.Context, arg OpenAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, openAgain,
 		arg.RunID,
@@ -407,7 +410,7 @@ WITH k AS (
 ), back AS (
     UPDATE task AS t
     SET state = 'waiting', reason = '', detail = '', needs_left = k.needs_left, trail = k.trail, failures = 0, losses = 0, handbacks = 0,
-        last_loser = NULL, losers = 0, ready_at = NULL, due_at = NULL, wake_at = NULL, ended_at = NULL, outputs = NULL,
+        last_loser = NULL, losers = 0, ready_at = NULL, due_at = NULL, wake_at = NULL, deadline_at = NULL, ended_at = NULL, outputs = NULL,
         again = k.again, released = CASE WHEN t.items IS NOT NULL THEN 0 END, unfinished = k.unfinished, ok = k.ok, failed = k.failed,
         canceled = k.canceled, skipped = k.skipped
     FROM k

@@ -1,8 +1,11 @@
 -- OpenAgain takes the open row of a run that has ended. No row: it is open already. Retention drops no day
--- with an open run, so what is read of the run afterwards stays, or is gone already.
+-- with an open run, so what is read of the run afterwards stays, or is gone already. A task that called the
+-- run and has not taken its end into account waits for the new one.
 -- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
-VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = @run_id), 0))
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id, parent_run_id, parent_number)
+VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = @run_id), 0),
+    (SELECT c.parent_run_id FROM child_run AS c WHERE c.run_id = @run_id AND c.waits AND c.settled_at IS NULL),
+    (SELECT c.parent_number FROM child_run AS c WHERE c.run_id = @run_id AND c.waits AND c.settled_at IS NULL))
 ON CONFLICT (run_id) DO NOTHING;
 
 -- CloseAgain gives the open row back, when a mark changes the end of a run and makes nothing run.
@@ -28,7 +31,7 @@ WITH k AS (
 ), back AS (
     UPDATE task AS t
     SET state = 'waiting', reason = '', detail = '', needs_left = k.needs_left, trail = k.trail, failures = 0, losses = 0, handbacks = 0,
-        last_loser = NULL, losers = 0, ready_at = NULL, due_at = NULL, wake_at = NULL, ended_at = NULL, outputs = NULL,
+        last_loser = NULL, losers = 0, ready_at = NULL, due_at = NULL, wake_at = NULL, deadline_at = NULL, ended_at = NULL, outputs = NULL,
         again = k.again, released = CASE WHEN t.items IS NOT NULL THEN 0 END, unfinished = k.unfinished, ok = k.ok, failed = k.failed,
         canceled = k.canceled, skipped = k.skipped
     FROM k
