@@ -6,7 +6,7 @@
 // Every transaction takes its row locks in this order, and several rows of one
 // kind in order of their keys, by SELECT … ORDER BY … FOR UPDATE before the write:
 //
-//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, child_run, task, approval
+//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, http_wait, child_run, task, approval
 //
 // Whoever makes the runs that others ask for holds rows of child_run first, and
 // after them only groups that it makes and pipeline_counter, for which nobody

@@ -289,8 +289,10 @@ var corruptions = map[string][]string{
 		"UPDATE task SET reason = 'child' WHERE run_id = $R3 AND number = 0",
 		"INSERT INTO approval (run_id, number, pipeline_id, prompt) VALUES ($R3, 0, 1, '')",
 		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth) VALUES ($R3, 0, 1, '', '', true, 1)",
+		"INSERT INTO http_wait (run_id, number, revision_id, target, every_ms) VALUES ($R3, 0, 1, 'x', 1000)",
 	},
 	"inv_62_answer_ignored": {
+		"INSERT INTO http_wait (run_id, number, revision_id, target, every_ms, ended_at, state) VALUES ($R3, 0, 1, 'x', 1000, now() - interval '1 m', 'succeeded')",
 		"UPDATE task SET reason = 'wait', wake_at = now() - interval '1 m' WHERE run_id = $R3 AND number = 0",
 		"UPDATE task SET reason = 'wait', wake_at = now() + interval '1 m', deadline_at = now() - interval '1 m' WHERE run_id = $R3 AND number = 0",
 		"INSERT INTO approval (run_id, number, pipeline_id, prompt, decision, decided_at) VALUES ($R3, 0, 1, '', 'approved', now() - interval '1 m')",

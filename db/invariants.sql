@@ -692,7 +692,7 @@ SELECT t.run_id, t.number, t.reason
 FROM public.task AS t
 WHERE t.run_id >= low()
   AND t.state = 'waiting'
-  AND (t.reason = 'wait' AND t.wake_at IS NULL
+  AND (t.reason = 'wait' AND t.wake_at IS NULL AND NOT EXISTS (SELECT FROM public.http_wait AS h WHERE h.run_id = t.run_id AND h.number = t.number)
     OR t.reason = 'approval' AND NOT EXISTS (SELECT FROM public.approval AS p WHERE p.run_id = t.run_id AND p.number = t.number AND p.closed_at IS NULL)
     OR t.reason = 'child' AND NOT EXISTS (SELECT FROM public.child_run AS c WHERE c.parent_run_id = t.run_id AND c.parent_number = t.number AND c.settled_at IS NULL))
 UNION ALL
@@ -701,6 +701,8 @@ FROM (
     SELECT p.run_id, p.number, 'approval' AS reason FROM public.approval AS p WHERE p.closed_at IS NULL
     UNION ALL
     SELECT c.parent_run_id, c.parent_number, 'child' FROM public.child_run AS c WHERE c.settled_at IS NULL
+    UNION ALL
+    SELECT h.run_id, h.number, 'wait' FROM public.http_wait AS h
 ) AS w
 LEFT JOIN public.task AS t ON t.run_id = w.run_id AND t.number = w.number
 WHERE w.run_id >= low() AND (t.state, t.reason) IS DISTINCT FROM ('waiting', w.reason);
@@ -716,6 +718,8 @@ CROSS JOIN LATERAL (
     FROM public.child_run AS c
     LEFT JOIN public.run AS r ON r.id = c.run_id
     WHERE c.settled_at IS NULL AND (r.ended_at < now() - g.v OR c.run_id IS NULL AND c.asked_at < now() - g.v)
+    UNION ALL
+    SELECT h.run_id, h.number, 'wait' FROM public.http_wait AS h WHERE h.ended_at < now() - g.v
     UNION ALL
     SELECT t.run_id, t.number, 'wait' FROM task AS t WHERE t.state = 'waiting' AND t.reason = 'wait' AND least(t.wake_at, t.deadline_at) < now() - g.v
 ) AS a

@@ -18,6 +18,8 @@ const (
 	ChannelSchedule = "syn_schedule"
 	// ChannelReady: there is work for executors.
 	ChannelReady = "syn_ready"
+	// ChannelPoll: there is something new that executors ask services for.
+	ChannelPoll = "syn_poll"
 	// ChannelStop: live attempts were asked to stop.
 	ChannelStop = "syn_stop"
 	// ChannelEvent: there are new events, for pages that show them as they come.

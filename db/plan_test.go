@@ -22,7 +22,7 @@ func TestControlReadsHotTablesByIndexWhateverTheStatistics(t *testing.T) {
 	url := dbtest.URL(t)
 	pool := dbtest.Open(t, configFor(url))
 	conn := connect(t, url)
-	exec(t, conn, "VACUUM (ANALYZE) schedule, wake, open_run, waiter, ready, live, executor")
+	exec(t, conn, "VACUUM (ANALYZE) schedule, wake, open_run, waiter, ready, live, http_wait, executor")
 
 	var names []string
 	for _, service := range []string{"scheduler", "executor"} {
@@ -51,7 +51,8 @@ func TestControlReadsHotTablesByIndexWhateverTheStatistics(t *testing.T) {
 		SELECT n, 0, 1, gen_random_uuid(), gen_random_uuid(), 1, 1, 1, now() FROM generate_series(50001, 70000) AS n`)
 	exec(t, conn, `INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt)
 		SELECT n, 0, 1, n, 1, 1, 1, 1, 1 FROM generate_series(70001, 90000) AS n`)
+	exec(t, conn, `INSERT INTO http_wait (run_id, number, revision_id, target, every_ms) SELECT n, 0, 1, 'x', 1000 FROM generate_series(90001, 120000) AS n`)
 	dbtest.WantIndexPlans(t, pool, names...)
-	exec(t, conn, "VACUUM (ANALYZE) schedule, wake, open_run, waiter, ready, live, executor")
+	exec(t, conn, "VACUUM (ANALYZE) schedule, wake, open_run, waiter, ready, live, http_wait, executor")
 	dbtest.WantIndexPlans(t, pool, names...)
 }

@@ -29,6 +29,7 @@ BEGIN
             ('syn_api', 'SELECT ON ALL TABLES IN SCHEMA syn_v1'),
             ('syn_api', 'SELECT ON ALL TABLES IN SCHEMA inv'),
             ('syn_api', 'SELECT ON schedule, run_group, pool, lane, var, executor, target, target_shard, backfill, backfill_tick, wake, open_run, waiter, ready, live, tick, run, task, attempt, log_chunk, event, request_key, remote_object, pipeline_stat, run_hour, repair, pipeline_counter, task_now, attempt_now'),
+            ('syn_api', 'SELECT ON http_wait'),
             ('syn_api', 'SELECT, INSERT, UPDATE ON source, pipeline, api_token'),
             ('syn_api', 'SELECT, INSERT, UPDATE, DELETE ON session, var'),
             ('syn_api', 'SELECT, INSERT ON revision'),
@@ -62,6 +63,7 @@ BEGIN
             ('syn_scheduler', 'SELECT ON ALL TABLES IN SCHEMA inv'),
             ('syn_scheduler', 'SELECT ON source, pipeline, revision, schedule, run_group, pool, lane, var, executor, target, target_shard, tick, run, task, attempt, event, request_key, remote_object, run_hour, repair, task_now, attempt_now'),
             ('syn_scheduler', 'SELECT (day, run_id, number, attempt, seq, at) ON log_chunk'),
+            ('syn_scheduler', 'SELECT, INSERT, UPDATE (next_at), DELETE ON http_wait'),
             ('syn_scheduler', 'SELECT, INSERT, UPDATE, DELETE ON wake, open_run, waiter, ready, live'),
             ('syn_scheduler', 'SELECT, INSERT, UPDATE ON pipeline_counter, pipeline_stat'),
             ('syn_scheduler', 'SELECT ON pipeline_trigger, pipeline_use'),
@@ -91,6 +93,7 @@ BEGIN
             ('syn_executor', 'SELECT, DELETE, UPDATE (rank) ON ready'),
             ('syn_executor', 'SELECT, INSERT, UPDATE, DELETE ON live'),
             ('syn_executor', 'SELECT, INSERT, UPDATE ON executor, target, target_shard, remote_object'),
+            ('syn_executor', 'SELECT, UPDATE (next_at, tries, asked_at, address, last_status, last_error, ended_at, state, reason, detail, outputs) ON http_wait'),
             -- Ends find their tasks by ON CONFLICT, which wants the right to insert what it never inserts.
             ('syn_executor', 'INSERT (run_id, number, name, state, reason, detail, attempt, failures, losses, handbacks, last_loser, losers, outputs, wake_at, ended_at) ON task'),
             ('syn_executor', 'UPDATE (state, reason, detail, attempt, failures, losses, handbacks, last_loser, losers, ready_at, due_at, wake_at, ended_at, outputs) ON task'),

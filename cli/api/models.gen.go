@@ -521,6 +521,25 @@ type PipelinePage struct {
 // PipelineState defines model for PipelineState.
 type PipelineState string
 
+// Poll A wait for what a service answers
+type Poll struct {
+	Target string `json:"target"`
+
+	// Served An executor that is alive serves the target
+	Served bool `json:"served"`
+
+	// URL Without what stands behind the question mark; empty before the first request
+	URL   string `json:"url"`
+	Tries int    `json:"tries"`
+
+	// LastStatus Of the last answer; 0: there was none
+	LastStatus int       `json:"last_status"`
+	LastError  string    `json:"last_error"`
+	Since      time.Time `json:"since"`
+	AskedAt    time.Time `json:"asked_at,omitempty,omitzero"`
+	NextAt     time.Time `json:"next_at"`
+}
+
 // Pool defines model for Pool.
 type Pool struct {
 	Namespace   string            `json:"namespace"`
@@ -927,6 +946,9 @@ type Task struct {
 	DeadlineAt time.Time `json:"deadline_at,omitempty,omitzero"`
 	Child      *RunLink  `json:"child,omitempty"`
 	Approval   *Approval `json:"approval,omitempty"`
+
+	// Poll What it asks a service for, while it waits for the answer
+	Poll *Poll `json:"poll,omitempty"`
 }
 
 // TaskPage defines model for TaskPage.

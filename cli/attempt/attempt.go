@@ -75,8 +75,8 @@ func (e *Error) Error() string { return e.Field + ": " + e.Err.Error() }
 // Unwrap gives what was wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Reasons of an Error, beside flow's.
-const reasonSecret = "secret"
+// ReasonSecret is a reason of an Error: a secret is not set, or cannot be read.
+const ReasonSecret = "secret"
 
 // Reads says what of other rows a Plan reads. Most plans read nothing.
 type Reads struct {

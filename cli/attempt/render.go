@@ -291,7 +291,7 @@ func (r *rendering) secret(name string) (string, error) {
 	}
 	field := "secrets." + name
 	if r.c.Secret == nil {
-		return "", &Error{reasonSecret, field, errors.New("nobody here can read secrets")}
+		return "", &Error{ReasonSecret, field, errors.New("nobody here can read secrets")}
 	}
 	v, err := r.c.Secret(name)
 	if err == nil {
@@ -301,7 +301,7 @@ func (r *rendering) secret(name string) (string, error) {
 		err = errors.New("it is larger than 128 KiB")
 	}
 	if err != nil {
-		return "", &Error{reasonSecret, field, err}
+		return "", &Error{ReasonSecret, field, err}
 	}
 	r.values[name] = v
 	return v, nil

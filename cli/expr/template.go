@@ -163,9 +163,13 @@ func (t *Template) Eval(vars Vars) (any, error) {
 
 // String gives the text, as a field of strings wants it: values are written by
 // the rules of Text, standing alone or not.
-func (t *Template) String(vars Vars) (string, error) {
+func (t *Template) String(vars Vars) (string, error) { return t.Encode(vars, nil) }
+
+// Encode is String, with each value passed through encode before it is written
+// into the text, but for one at the very start.
+func (t *Template) Encode(vars Vars, encode func(string) string) (string, error) {
 	var b strings.Builder
-	for _, p := range t.parts {
+	for i, p := range t.parts {
 		if p.program == nil {
 			b.WriteString(p.literal)
 			continue
@@ -173,6 +177,9 @@ func (t *Template) String(vars Vars) (string, error) {
 		s, err := p.program.text(&vars)
 		if err != nil {
 			return "", err
+		}
+		if i > 0 && encode != nil {
+			s = encode(s)
 		}
 		if b.Len()+len(s) > maxResult {
 			return "", p.program.root.place().at(t.src, "", "the result is larger than 256 KiB", "pass large data by address")

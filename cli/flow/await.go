@@ -20,6 +20,7 @@ type awaits struct {
 	until  value // wait: for or at
 	prompt value // approval
 	params value // of a child
+	http   bool  // wait: for the answer of a service
 	reads  reads
 }
 
@@ -34,6 +35,11 @@ func (g *Graph) compileAwaits(n *node, names []string) error {
 		a.reason, field, text, into = ReasonWait, "wait.for", string(t.Wait.For), &a.until
 	case t.Kind == pipeline.KindWait && t.Wait != nil && t.Wait.At != "":
 		a.reason, field, text, into = ReasonWait, "wait.at", string(t.Wait.At), &a.until
+	case t.Kind == pipeline.KindWait && t.Wait != nil && t.Wait.HTTP != nil:
+		// Executors make the request, and say when the condition is true.
+		n.awaits = &awaits{reason: ReasonWait, http: true}
+		g.waits, g.polls = true, true
+		return nil
 	case t.Kind == pipeline.KindApproval && t.Approval != nil:
 		a.reason, field, text, into = ReasonApproval, "approval.prompt", string(t.Approval.Prompt), &a.prompt
 	case t.Kind == pipeline.KindPipeline && t.Sub != nil:
@@ -148,6 +154,10 @@ func (s *step) begin(n *node, number int, item any) (Awaiting, error) {
 	a := Awaiting{Number: number, Reason: w.reason}
 	if t.Timeout > 0 {
 		a.Deadline = s.in.Now.Add(t.Timeout.Std())
+	}
+	if w.http {
+		a.HTTP = true
+		return a, nil
 	}
 	vars := s.vars(w.reads)
 	if _, index := Split(number); index >= 0 {
@@ -265,13 +275,17 @@ func (s *step) again(number int, at time.Time) {
 func (s *step) wait(n *node, number int, a Awaited) {
 	due := firstOf(a.WakeAt, a.Deadline)
 	e := Settled{Number: number, State: Succeeded, Failures: a.Failures}
+	byTime := !n.awaits.http
 	switch {
-	case s.in.Now.Before(due):
+	case a.Answer != nil:
+		e.State, e.Reason, e.Detail, e.Outputs = a.Answer.State, a.Answer.Reason, a.Answer.Detail, a.Answer.Outputs
+	case due.IsZero() && !byTime, s.in.Now.Before(due):
 		s.again(number, due)
 		return
-	case due.Before(a.WakeAt) && n.task.Wait.OnTimeout == "skip":
+	case byTime && !due.Before(a.WakeAt):
+	case n.task.Wait.OnTimeout == "skip":
 		e.State, e.Reason = Skipped, ReasonTimedOut
-	case due.Before(a.WakeAt):
+	default:
 		e.State, e.Reason = Failed, ReasonTimedOut
 	}
 	s.over(e)

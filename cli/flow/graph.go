@@ -17,7 +17,7 @@ type Graph struct {
 	create  creation
 	outputs []runOutput
 	// What some task waits for, if executors are not all that is needed.
-	waits, asks, calls bool
+	waits, asks, calls, polls bool
 }
 
 // A node is one task of the graph.
@@ -157,6 +157,9 @@ func (g *Graph) Asks() bool { return g.asks }
 
 // Calls says whether any task waits for a run of another pipeline.
 func (g *Graph) Calls() bool { return g.calls }
+
+// Polls says whether any task waits for the answer of a service.
+func (g *Graph) Polls() bool { return g.polls }
 
 // NeedsActive says that decisions need Run.Active and Input.Held.
 func (g *Graph) NeedsActive() bool { return g.p.MaxParallel > 0 }

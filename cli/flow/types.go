@@ -203,6 +203,7 @@ type Awaiting struct {
 	Deadline time.Time // when its time-out comes; zero: never
 	Prompt   string    // approval
 	Child    *Child    // child
+	HTTP     bool      // wait: for the answer of a service, not for a time
 }
 
 // Due is when it is to be looked at again, by an End in state Waiting; zero:
@@ -233,6 +234,15 @@ type Awaited struct {
 	Item             any       // of an item: its value
 	Decision         *Verdict  // nil: nobody has decided
 	Child            *ChildRun // the one it waits for
+	Answer           *Answer   // nil: no answer of a service has ended it
+}
+
+// Answer is how the answer of a service ended a wait: its condition came true,
+// and the outputs could be made of it, or not.
+type Answer struct {
+	State          State // succeeded, failed
+	Reason, Detail string
+	Outputs        map[string]any
 }
 
 // Verdict is what a person decided.

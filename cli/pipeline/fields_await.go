@@ -79,25 +79,13 @@ func waitFields(ts *tables) object[waitDraft] {
 		is("http", nested(&ts.waitHTTP), func(w *waitDraft) *WaitHTTP {
 			w.HTTP = &WaitHTTP{Method: "GET"}
 			return w.HTTP
-		}, "A request that is made until its answer is as wanted.").unbuilt("DAG18"),
+		}, "A request that is made until its answer is as wanted."),
 		is("until", condition(inResponse, "until"), func(w *waitDraft) *Condition { return &w.until }, "With http: a condition over response."),
 		is("every", lengthOf(5*time.Second, time.Hour), func(w *waitDraft) *Duration { return &w.every }, "With http: how often. Default 30s."),
 		is("on_timeout", word("fail", "skip"), func(w *waitDraft) *string { return &w.OnTimeout }, "What the task's timeout makes of it. Default `fail`."),
 		later[waitDraft]("DAG18", "event"),
 		later[waitDraft]("DAG18", "if"),
 	}}
-}
-
-// unbuilt makes a field one that is read and checked, and then refused: what
-// runs it is still to come.
-func (f field[T]) unbuilt(feature string) field[T] {
-	read := f.read
-	f.schema = nil
-	f.read = func(d *document, t *T, v value) {
-		read(d, t, v)
-		d.notBuilt(v.key, f.key, feature)
-	}
-	return f
 }
 
 // waitFor is a duration or one expression.
@@ -302,6 +290,19 @@ func requestURL() kind[Expr] {
 	}
 }
 
+// HeaderRefused says why a request may not set a header, or nothing.
+func HeaderRefused(name string) string {
+	switch strings.ToLower(name) {
+	case "host":
+		return "would ask another host than the url says"
+	case "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te", "trailer", "expect", "accept-encoding":
+		return "belongs to the connection"
+	case "proxy-authorization":
+		return "is for proxies"
+	}
+	return ""
+}
+
 func (d *document) readHeaders(v value) []Var {
 	if !d.isMap(v) {
 		return nil
@@ -318,6 +319,8 @@ func (d *document) readHeaders(v value) []Var {
 		switch {
 		case !headerRE.MatchString(key.Value):
 			d.fail(d.at(key), "SYN1101", "header "+show(key.Value)+" is not the name of a header", "")
+		case HeaderRefused(key.Value) != "":
+			d.fail(d.at(key), "SYN1009", "header "+key.Value+" "+HeaderRefused(key.Value), "remove it")
 		case !text.read(d, e, &one.Value):
 		case strings.ContainsAny(e.Value, "\r\n"):
 			d.fail(d.at(e.Node), "SYN1009", e.name+" may not hold the end of a line", "")

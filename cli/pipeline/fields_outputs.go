@@ -8,7 +8,8 @@ import (
 func outputFields() object[schemaDraft] {
 	value := field[schemaDraft]{
 		key: "value", doc: "Of waits with http: an expression over response.",
-		read: func(d *document, s *schemaDraft, v value) {}, // what it is over depends on the task
+		read:   func(d *document, s *schemaDraft, v value) {}, // what it is over depends on the task
+		schema: anyText,
 	}
 	return object[schemaDraft]{what: "output", fields: append(sharedSchema(), value)}
 }

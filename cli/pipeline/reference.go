@@ -9,9 +9,11 @@ const (
 	ReferencePool    = "pool"    // a task holds slots of it
 	ReferenceCall    = "call"    // a pipeline task runs it
 	ReferenceTrigger = "trigger" // its end starts this pipeline
+	ReferenceTarget  = "target"  // a request goes to it; it has no namespace
 )
 
-// A Reference is a place where a pipeline names a pool or another pipeline.
+// A Reference is a place where a pipeline names a pool, another pipeline or a
+// target.
 // Whether that is there, a file alone does not tell.
 type Reference struct {
 	Kind      string
@@ -19,7 +21,7 @@ type Reference struct {
 	Name      string
 	Task      *Task // whose field it is; nil: a trigger
 	// at is the place of the name, parts those of what is said about it: slots,
-	// params.NAME, outputs.NAME.
+	// params.NAME, outputs.NAME, url.
 	at    spot
 	parts map[string]spot
 }
@@ -41,6 +43,12 @@ func (r Reference) Problem(doc Document, code, message, hint string) Problem {
 	}
 }
 
+// Place gives the line and the column of a part, or of the name.
+func (r Reference) Place(part string) (line, col int) {
+	s := r.place(part)
+	return s.line, s.col
+}
+
 // references lists what a pipeline names, in the order of the file.
 func (d *document) references(p *pipelineDraft) []Reference {
 	var list []Reference
@@ -60,6 +68,16 @@ func (d *document) references(p *pipelineDraft) []Reference {
 				r.at, r.parts = d.at(v.Node), d.places(v, "")
 				if name, ok := r.parts["name"]; ok {
 					r.at = name
+				}
+			}
+			list = append(list, r)
+		}
+		if t.Wait != nil && t.Wait.HTTP != nil && t.Wait.HTTP.Target != "" {
+			r := Reference{Kind: ReferenceTarget, Name: t.Wait.HTTP.Target, Task: &t.Task, at: d.keySpot(t.value)}
+			if v, ok := t.what["http"]; ok {
+				r.parts = d.places(v, "")
+				if at, ok := r.parts["target"]; ok {
+					r.at = at
 				}
 			}
 			list = append(list, r)

@@ -196,6 +196,7 @@ WHERE o.state = 'running'
   AND (SELECT 1 FROM live AS l WHERE l.run_id = o.run_id LIMIT 1) IS NULL
   AND (SELECT 1 FROM waiter AS w WHERE w.run_id = o.run_id LIMIT 1) IS NULL
   AND (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM http_wait AS h WHERE h.run_id = o.run_id AND h.ended_at IS NULL LIMIT 1) IS NULL
   AND (SELECT 1 FROM approval AS p WHERE p.run_id = o.run_id AND p.closed_at IS NULL AND p.decision IS NULL LIMIT 1) IS NULL
   AND (
     SELECT 1

@@ -27,10 +27,11 @@ type spawned struct {
 	log *logBuffer
 }
 
-func spawn(t *testing.T, w *exectest.World, dir string) *spawned {
+func spawn(t *testing.T, w *exectest.World, dir string, env ...string) *spawned {
 	t.Helper()
 	s := &spawned{cmd: exec.Command(os.Args[0]), log: &logBuffer{}}
 	s.cmd.Env = append(os.Environ(), "SYN_TEST_EXECUTOR="+w.URL, "SYN_TEST_DIR="+dir)
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.Stderr = s.log
 	s.cmd.WaitDelay = 100 * time.Millisecond
 	if err := s.cmd.Start(); err != nil {

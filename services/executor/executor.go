@@ -21,6 +21,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/guard"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/lease"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/secretfile"
+	"github.com/synthesizer-dev/synthesizer/services/executor/internal/target"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/worker"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
@@ -37,7 +38,9 @@ type Config struct {
 	Name   string   // a label for people; "": the host's name
 	Slots  int      // attempts at once; 0: four per CPU
 	Labels []string // tasks that ask for others are left to others
-	Serves []string // targets
+	// TargetsFile names the remote systems that the executor may ask; "": none.
+	TargetsFile string
+	Serves      []string // patterns of targets of the file; none: all of them
 	// WorkDir holds the directories of attempts. Executors of one host may
 	// share it. "": DefaultWorkDir.
 	WorkDir     string
@@ -104,6 +107,10 @@ func Run(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	targets, err := cfg.targets()
+	if err != nil {
+		return err
+	}
 	own, err := secretfile.Open(cfg.SecretsFile)
 	if err != nil {
 		return err
@@ -134,7 +141,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 	e := &executor{
 		cfg: cfg, control: control, beat: beat, logs: logs, secrets: own, keys: keys,
-		revisions: revision.NewCache(revisions), notify: db.NewNotifier(control), disk: newDisk(cfg.WorkDir),
+		revisions: revision.NewCache(revisions), targets: targets, notify: db.NewNotifier(control), disk: newDisk(cfg.WorkDir),
 	}
 	e.metrics = newMetrics(s.Metrics, cfg.Slots, e.running)
 
@@ -164,9 +171,6 @@ func (c Config) withDefaults() (Config, error) {
 	c.Labels = slices.Compact(slices.Sorted(slices.Values(c.Labels)))
 	if c.Labels == nil {
 		c.Labels = []string{}
-	}
-	if c.Serves == nil {
-		c.Serves = []string{}
 	}
 	if c.TaskPath == "" {
 		c.TaskPath = DefaultTaskPath
@@ -214,6 +218,7 @@ type executor struct {
 	secrets             *secretfile.File
 	keys                *secrets.Keyring
 	revisions           *revision.Cache
+	targets             []target.Target
 	notify              *db.Notifier
 	disk                *disk
 	metrics             *metrics
@@ -260,7 +265,7 @@ func (e *executor) lease(ctx context.Context, id, epoch uuid.UUID, home *process
 	host, _ := os.Hostname()
 	c := lease.Config{
 		Pool: e.beat, ID: id, Name: e.cfg.Name, Host: host, Version: service.Version(), Slots: e.cfg.Slots,
-		Labels: e.cfg.Labels, Serves: e.cfg.Serves, Epoch: epoch, Length: e.cfg.Lease, Renew: e.cfg.Renew, Margin: margin,
+		Labels: e.cfg.Labels, Serves: names(e.targets), Epoch: epoch, Length: e.cfg.Lease, Renew: e.cfg.Renew, Margin: margin,
 		Renewed: renewed, Log: e.cfg.Log,
 		Killed: func(n int) {
 			e.metrics.guardKills.Add(float64(n))

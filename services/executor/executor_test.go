@@ -34,7 +34,7 @@ func asProcess(url string) int {
 	defer stop()
 	cfg := executor.Config{
 		DatabaseURL: url, Slots: 4, WorkDir: os.Getenv("SYN_TEST_DIR"), TaskPath: os.Getenv("PATH"), Grace: 100 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), TargetsFile: os.Getenv("SYN_TEST_TARGETS"),
 	}
 	brisk(&cfg)
 	if err := executor.Run(ctx, cfg); err != nil {

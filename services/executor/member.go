@@ -13,6 +13,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/process"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/lease"
+	"github.com/synthesizer-dev/synthesizer/services/executor/internal/poll"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/worker"
 )
 
@@ -22,6 +23,7 @@ import (
 type member struct {
 	lease  *lease.Lease
 	worker *worker.Worker
+	poller *poll.Poller
 }
 
 // serve is a member of the fleet until ctx is done, and again whenever the
@@ -34,7 +36,7 @@ func (e *executor) serve(ctx context.Context) error {
 	defer parts.Wait()
 	defer cancel()
 	parts.Go(func() { e.notify.Run(own) })
-	parts.Go(func() { db.Listen(own, e.control, e.cfg.Log, e.heard, db.ChannelReady, db.ChannelStop) })
+	parts.Go(func() { db.Listen(own, e.control, e.cfg.Log, e.heard, db.ChannelReady, db.ChannelStop, db.ChannelPoll) })
 
 	var saved []worker.Saved
 	for failures := 0; ctx.Err() == nil; {
@@ -63,6 +65,8 @@ func (e *executor) heard(channel string) {
 	m := e.now.Load()
 	switch {
 	case m == nil:
+	case channel == db.ChannelPoll:
+		m.poller.Kick()
 	case channel == db.ChannelStop:
 		m.worker.StopsAsked()
 	default:
@@ -111,12 +115,16 @@ func (e *executor) join(ctx, own context.Context, saved []worker.Saved) (left []
 		Control: e.control, Logs: e.logs, Revisions: e.revisions, Home: home, Runner: e.cfg.Runner, Path: e.cfg.TaskPath,
 		OwnSecret: e.secrets.Lookup, Secrets: e.keys, Room: e.room, Notify: e.notify.Notify, Told: e.metrics.told, Log: e.cfg.Log,
 	})
-	e.cfg.Log.Info("joined the fleet", "id", id, "name", e.cfg.Name, "slots", e.cfg.Slots, "labels", e.cfg.Labels)
+	m.poller = e.newPoller(installation.ID, id)
+	e.cfg.Log.Info("joined the fleet", "id", id, "name", e.cfg.Name, "slots", e.cfg.Slots, "labels", e.cfg.Labels, "targets", len(e.targets))
 
 	var parts sync.WaitGroup
 	working, stop := context.WithCancel(own)
 	defer parts.Wait()
 	defer stop()
+	polling, halt := context.WithCancel(working)
+	defer context.AfterFunc(ctx, halt)() // others may ask while the rest is drained
+	parts.Go(func() { m.poller.Run(polling) })
 	kept := make(chan error, 1)
 	parts.Go(func() { kept <- m.lease.Keep(working) })
 	left = e.recover(working, m.lease, left)

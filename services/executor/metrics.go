@@ -3,6 +3,7 @@ package executor
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/synthesizer-dev/synthesizer/services/executor/internal/poll"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/worker"
 )
 
@@ -18,6 +19,7 @@ type metrics struct {
 	leaseLosses prometheus.Counter
 	guardKills  prometheus.Counter
 	claim       prometheus.Histogram
+	polls       *prometheus.CounterVec
 }
 
 func newMetrics(r *prometheus.Registry, slots int, running func() int) *metrics {
@@ -40,7 +42,8 @@ func newMetrics(r *prometheus.Registry, slots int, running func() int) *metrics 
 			Name: "synthesizer_executor_claim_seconds", Help: "Round trips that claimed something.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12),
 		}),
 	}
-	r.MustRegister(m.ended, m.claim,
+	m.polls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "synthesizer_executor_polls_total", Help: "Answers of services that tasks wait for, by what they meant: waiting, error, succeeded, failed."}, []string{"result"})
+	r.MustRegister(m.ended, m.claim, m.polls,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "synthesizer_executor_slots", Help: "Attempts that may run at once."}, func() float64 { return float64(slots) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "synthesizer_executor_running", Help: "Attempts that run."}, func() float64 { return float64(running()) }),
 	)
@@ -59,4 +62,11 @@ func (m *metrics) told(o worker.Outcome) {
 	if o.Claim > 0 {
 		m.claim.Observe(o.Claim.Seconds())
 	}
+}
+
+func (m *metrics) polled(o poll.Outcome) {
+	m.polls.WithLabelValues("waiting").Add(float64(o.Asked - o.Wrong))
+	m.polls.WithLabelValues("error").Add(float64(o.Wrong))
+	m.polls.WithLabelValues("succeeded").Add(float64(o.Ended))
+	m.polls.WithLabelValues("failed").Add(float64(o.Failed))
 }

@@ -30,6 +30,9 @@ func spread(o advance.Outcome, notify *db.Notifier, woken, groups, backfills, as
 	if o.Released > 0 {
 		notify.Notify(db.ChannelReady)
 	}
+	if o.Polls {
+		notify.Notify(db.ChannelPoll)
+	}
 	if o.Stopped {
 		notify.Notify(db.ChannelStop)
 	}

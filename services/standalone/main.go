@@ -33,6 +33,7 @@ func main() {
 			&cli.StringFlag{Name: command.FlagSecretKey, EnvVars: []string{"SYN_SECRET_KEY_FILE"}, Usage: "`FILE` with the key of secrets (default: secret.key in the data directory, made at the first start)"},
 			&cli.StringFlag{Name: "register", Usage: "register the pipelines in `DIR` once everything runs"},
 			&cli.IntFlag{Name: "slots", EnvVars: []string{"SYN_SLOTS"}, Usage: "run at most `N` tasks at a time (default: as the executor)"},
+			&cli.StringFlag{Name: "targets", EnvVars: []string{"SYN_TARGETS"}, Usage: "`FILE` of the remote systems that tasks may ask"},
 			&cli.StringFlag{Name: "work-dir", EnvVars: []string{"SYN_WORK_DIR"}, Usage: "tasks get their directories below `DIR` (default: work, in the data directory)"},
 		),
 		Action: func(c *cli.Context) error {
@@ -42,7 +43,7 @@ func main() {
 			}
 			return run(c.Context, config{
 				DatabaseURL: c.String(command.FlagDatabase), Listen: c.String(command.FlagListen),
-				SecretKeyFile: c.String(command.FlagSecretKey), DataDir: c.String("data-dir"), WorkDir: c.String("work-dir"), Register: c.String("register"), Slots: c.Int("slots"),
+				SecretKeyFile: c.String(command.FlagSecretKey), DataDir: c.String("data-dir"), WorkDir: c.String("work-dir"), Targets: c.String("targets"), Register: c.String("register"), Slots: c.Int("slots"),
 				Log: log, Out: c.App.Writer, Hasten: hasten,
 			})
 		},

@@ -28,6 +28,7 @@ type config struct {
 	DataDir       string // "": the user's state directory
 	WorkDir       string // "": in DataDir
 	Register      string // "": nothing
+	Targets       string // a file; "": none
 	Slots         int
 	Log           *slog.Logger
 	Out           io.Writer
@@ -111,7 +112,7 @@ func serve(f *fleet, cfg config, url string, dirs dirs, listener net.Listener) {
 		return api.Run(ctx, api.Config{DatabaseURL: url, Listener: listener, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: answers, Beside: []*service.Service{decides, works}})
 	})
 	f.start(works, func(ctx context.Context) error {
-		return executor.Run(ctx, executor.Config{DatabaseURL: url, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: works, Slots: cfg.Slots, WorkDir: dirs.work, Hasten: cfg.Hasten})
+		return executor.Run(ctx, executor.Config{DatabaseURL: url, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: works, Slots: cfg.Slots, TargetsFile: cfg.Targets, WorkDir: dirs.work, Hasten: cfg.Hasten})
 	})
 }
 

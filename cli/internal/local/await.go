@@ -39,6 +39,8 @@ func (o Options) possible(p *pipeline.Pipeline, seen map[*pipeline.Pipeline]bool
 			switch {
 			case t.Approval != nil && o.Approve == nil:
 				return fmt.Errorf("task %s of %s asks a person, and there is no terminal", t.Name, p.Name)
+			case t.Wait != nil && t.Wait.HTTP != nil:
+				return fmt.Errorf("task %s of %s waits for an answer of target %s, which only executors know", t.Name, p.Name, t.Wait.HTTP.Target)
 			case t.Sub == nil:
 				continue
 			}

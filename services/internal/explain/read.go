@@ -202,6 +202,24 @@ func (x *Explainer) rows(ctx context.Context, t *taskFacts, number int, ask []in
 			t.others[ordinal] = r
 		}
 	}
+	return x.polls(ctx, t)
+}
+
+// polls reads how asking a service goes, if the task waits for its answer.
+func (x *Explainer) polls(ctx context.Context, t *taskFacts) error {
+	if t.row == nil || t.row.State != string(flow.Waiting) || t.row.Reason != flow.ReasonWait || !t.def.Graph.Polls() {
+		return nil
+	}
+	rows, err := x.q.HTTPWaitsOf(ctx, db.HTTPWaitsOfParams{RunID: t.run.Run.ID, Low: t.row.Number, High: t.row.Number})
+	if err != nil {
+		return fmt.Errorf("read what waits for an answer: %w", err)
+	}
+	for _, r := range rows {
+		poll := api.Poll{
+			Target: r.Target, Served: r.Served, URL: r.Address, Tries: int(r.Tries), LastStatus: int(r.LastStatus), LastError: r.LastError, Since: r.Since, NextAt: r.NextAt,
+		}
+		t.row.Detail = poll.Sentence()
+	}
 	return nil
 }
 

@@ -239,6 +239,10 @@ func (t *taskFacts) timer(a *answer) {
 		a.closed(gate.Backoff, "waits for its back-off to end", fmt.Sprintf("%s; attempt %d is due when the back-off is over.", text, r.Attempt+1)).since(began).until(r.WakeAt)
 	case "wait", "event":
 		f := a.closed(gate.Wait, "waits for what its wait says", or(r.Detail, "It is a wait, and what it waits for has not come.")).since(r.DueAt).until(r.WakeAt)
+		if t.task.Wait != nil && t.task.Wait.HTTP != nil {
+			f.frees("Ends when the answer is as until says: " + string(t.task.Wait.HTTP.Until) + ".")
+			break
+		}
 		f.frees("Ends by itself.")
 	case "approval":
 		f := a.closed(gate.Approval, "waits for an approval", or(r.Detail, "Somebody has to approve it.")).since(r.DueAt).until(r.WakeAt)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -201,6 +202,10 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 		}
 		page.Failed, page.All = again(def.Graph, flow.RerunFailed, own), again(def.Graph, flow.RerunAll, own)
 	}
+	asking, err := polls(ctx, q, id, def, 0, math.MaxInt32)
+	if err != nil {
+		return err
+	}
 	page.Waits, page.Items = map[string]string{}, map[string][]api.Task{}
 	page.Due = map[string]time.Time{}
 	for _, r := range rows {
@@ -214,13 +219,18 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 		if r.SlotPool != "" {
 			page.Waits[r.Name] = fmt.Sprintf("waiting: pool %s is full, position %d", r.SlotPool, r.PoolPlace)
 		}
+		if withPoll(&t, asking, r.Number); t.Poll != nil {
+			page.Waits[r.Name] = "waiting: " + t.Poll.Sentence()
+		}
 		if r.DueAt != nil {
 			page.Due[r.Name] = r.DueAt.UTC()
 		}
 		page.Run.Tasks = append(page.Run.Tasks, t)
 	}
 	for _, r := range items {
-		page.Items[r.Name] = append(page.Items[r.Name], pageTask(db.PageFailureRow(r), def, byTask))
+		t := pageTask(db.PageFailureRow(r), def, byTask)
+		withPoll(&t, asking, r.Number)
+		page.Items[r.Name] = append(page.Items[r.Name], t)
 	}
 	for _, r := range failed {
 		t := pageTask(r, def, byTask)

@@ -54,6 +54,9 @@ func (r *register) decide(ctx context.Context, q *db.Queries, b before) (api.Reg
 	if err := r.checkVarReads(ctx, q, vars); err != nil {
 		return api.Registration{}, err
 	}
+	if err := r.checkTargets(ctx, q); err != nil {
+		return api.Registration{}, err
+	}
 	if len(r.errors) > 0 {
 		return api.Registration{}, r.failed(api.Unprocessable)
 	}

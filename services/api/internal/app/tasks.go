@@ -104,6 +104,10 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, row runRow, def *revisio
 	for _, r := range attempts {
 		byTask[r.Number] = append(byTask[r.Number], attempt(r))
 	}
+	asking, err := polls(ctx, q, run, def, rows[0].Number, rows[len(rows)-1].Number)
+	if err != nil {
+		return page, err
+	}
 	normal, _ := def.Graph.Size()
 	for _, r := range rows {
 		ordinal, index := flow.Split(int(r.Number))
@@ -119,6 +123,7 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, row runRow, def *revisio
 		if n := len(t.Attempts); n > 0 && r.ReadyAt != nil {
 			t.StartedAt = t.Attempts[n-1].StartedAt
 		}
+		withPoll(&t, asking, r.Number)
 		page.Items = append(page.Items, t)
 	}
 	numbers := make([]int32, len(rows))

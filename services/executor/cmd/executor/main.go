@@ -31,7 +31,8 @@ func main() {
 			&cli.IntFlag{Name: "slots", EnvVars: []string{"SYN_SLOTS"}, Usage: "tasks at once (default: four per CPU)"},
 			&cli.StringSliceFlag{Name: "labels", EnvVars: []string{"SYN_LABELS"}, Usage: "`LABEL` that tasks may ask for with runs_on; repeat, or separate by commas"},
 			&cli.StringFlag{Name: "name", EnvVars: []string{"SYN_NAME"}, Usage: "what people call this executor (default: the host's name)"},
-			&cli.StringSliceFlag{Name: "serves", EnvVars: []string{"SYN_SERVES"}, Usage: "`TARGET` whose remote work it takes; repeat, or separate by commas"},
+			&cli.StringFlag{Name: "targets", EnvVars: []string{"SYN_TARGETS"}, Usage: "`FILE` of the remote systems that it may ask"},
+			&cli.StringSliceFlag{Name: "serves", EnvVars: []string{"SYN_SERVES"}, Usage: "`TARGET` of the file that it serves, * for any part of the name; repeat, or separate by commas (default: all)"},
 			&cli.StringFlag{Name: "work-dir", EnvVars: []string{"SYN_WORK_DIR"}, Usage: "where tasks have their directories (default: below the user's state directory)"},
 			&cli.StringFlag{Name: "task-path", EnvVars: []string{"SYN_TASK_PATH"}, Value: executor.DefaultTaskPath, Usage: "PATH for tasks"},
 			&cli.StringFlag{Name: "secrets-file", EnvVars: []string{"SYN_SECRETS_FILE"}, Usage: "secrets of this executor's own: lines [NAMESPACE/]NAME=VALUE, or JSON by namespace; mode 0600"},
@@ -50,7 +51,7 @@ func main() {
 			}
 			return executor.Run(c.Context, executor.Config{
 				DatabaseURL: url, Listen: c.String(command.FlagListen), Log: log, Hasten: hasten,
-				Name: c.String("name"), Slots: c.Int("slots"), Labels: executor.List(c.StringSlice("labels")), Serves: executor.List(c.StringSlice("serves")),
+				Name: c.String("name"), Slots: c.Int("slots"), Labels: executor.List(c.StringSlice("labels")), TargetsFile: c.String("targets"), Serves: executor.List(c.StringSlice("serves")),
 				WorkDir: c.String("work-dir"), TaskPath: c.String("task-path"), SecretsFile: c.String("secrets-file"), SecretKeyFile: c.String(command.FlagSecretKey), Grace: cmp.Or(c.Duration("grace"), -1),
 			})
 		},

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,20 +9,12 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/attempt"
-	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/cli/process"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
-
-// facts are what a run's attempts are told of it. They never change.
-type facts struct {
-	run      flow.Run
-	schedule int64 // that ticked; 0: none did
-	fireAt   time.Time
-}
 
 // planKey names a task of a revision.
 type planKey struct {
@@ -140,31 +131,4 @@ func (w *Worker) plan(rev *revision.Revision, ordinal int) (*attempt.Plan, error
 	}
 	w.plans.Add(key, p)
 	return p, nil
-}
-
-// factsOf turns a row into what attempts are told.
-func factsOf(row db.AttemptFactsRow, rev *revision.Revision) (facts, error) {
-	f := facts{run: flow.Run{
-		ID: row.ID, Number: row.Number, Namespace: row.Namespace, Pipeline: row.Pipeline, Revision: rev.Number, Trigger: row.Trigger,
-		ScheduledAt: row.ScheduledAt, CreatedAt: row.CreatedAt, IntervalStart: row.IntervalStart, IntervalEnd: row.IntervalEnd,
-	}}
-	params, err := expr.FromJSON(row.Params)
-	if err != nil {
-		return f, fmt.Errorf("read the params of run %d: %w", row.ID, err)
-	}
-	f.run.Params, _ = params.(map[string]any)
-	if err := json.Unmarshal(row.Vars, &f.run.Vars); err != nil {
-		return f, fmt.Errorf("read the vars of run %d: %w", row.ID, err)
-	}
-	// A backfill's run is a request of its own, though it stands for a tick.
-	if row.Trigger == "schedule" && row.ScheduleID != nil && row.FireAt != nil {
-		f.schedule, f.fireAt = *row.ScheduleID, *row.FireAt
-	}
-	if row.Schedule != nil {
-		list := rev.Graph.Pipeline().Schedules
-		if i := slices.IndexFunc(list, func(s pipeline.Schedule) bool { return s.ID == *row.Schedule }); i >= 0 {
-			f.run.Zone = list[i].Timezone
-		}
-	}
-	return f, nil
 }

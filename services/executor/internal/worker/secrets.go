@@ -49,17 +49,23 @@ func (r *reading) askSecrets(ctx context.Context) []func(*db.Queries) error {
 	return asks
 }
 
-// secret opens a secret that an attempt names. Errors name it and what sets it.
+// secret opens a secret that an attempt names.
 func (w *Worker) secret(namespace, name string, sealed map[string]db.NewestSecretsRow) (string, error) {
-	value, ok, err := w.cfg.OwnSecret(namespace, name)
+	row, found := sealed[name]
+	return OpenSecret(w.cfg.OwnSecret, w.cfg.Secrets, namespace, name, row, found)
+}
+
+// OpenSecret gives the value of a secret: that of the executor's own, or that of
+// a row, if there is one. Errors name it and what sets it.
+func OpenSecret(own func(namespace, name string) (string, bool, error), keys *secrets.Keyring, namespace, name string, row db.NewestSecretsRow, found bool) (string, error) {
+	value, ok, err := own(namespace, name)
 	if err != nil || ok {
 		return value, err
 	}
-	row, ok := sealed[name]
-	if !ok {
+	if !found {
 		return "", fmt.Errorf("secret %s is not set in %s → synctl secret set %s -n %s", name, namespace, name, namespace)
 	}
-	value, err = w.cfg.Secrets.Open(secrets.Name{Namespace: namespace, Name: name, Version: row.Version}, row.Sealed)
+	value, err = keys.Open(secrets.Name{Namespace: namespace, Name: name, Version: row.Version}, row.Sealed)
 	if errors.Is(err, secrets.ErrNoKey) {
 		err = fmt.Errorf("secret %s of %s cannot be read: this executor has no key → set SYN_SECRET_KEY_FILE for it", name, namespace)
 	}

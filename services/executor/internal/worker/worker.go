@@ -21,6 +21,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/attempt"
 	"github.com/synthesizer-dev/synthesizer/cli/process"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/executor/internal/given"
 	"github.com/synthesizer-dev/synthesizer/services/executor/internal/lease"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 	"github.com/synthesizer-dev/synthesizer/services/internal/secrets"
@@ -78,7 +79,7 @@ type Outcome struct {
 // A Worker runs what one executor claims, as long as its lease holds.
 type Worker struct {
 	cfg   Config
-	facts *lru.Cache[int64, facts]
+	given *given.Reader
 	reads secretReads
 	plans *lru.Cache[planKey, *attempt.Plan]
 	kick  chan struct{}
@@ -120,14 +121,13 @@ func New(cfg Config) *Worker {
 		lanes: newLaneMarks(), endLimit: maxEnds,
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.facts, _ = lru.New[int64, facts](factsKept)
+	w.given = given.New(cfg.Installation)
 	w.plans, _ = lru.New[planKey, *attempt.Plan](plansKept)
 	w.compare.Store(true) // reads the lanes
 	return w
 }
 
 const (
-	factsKept = 8192
 	plansKept = 8192
 	maxEnds   = 500
 	maxClaim  = 500

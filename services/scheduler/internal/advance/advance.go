@@ -48,6 +48,7 @@ type Outcome struct {
 	Stopped  bool  // live attempts were asked to stop
 	Woken    bool  // somebody in the scheduler has more to do: a pool, a group
 	Asked    bool  // runs of other pipelines are asked for
+	Polls    bool  // executors have something new to ask services for
 	Full     bool  // there was more than one batch
 	Backfill bool  // a run of a backfill ended: it may make another
 
@@ -69,6 +70,7 @@ func (o *Outcome) Add(p Outcome) {
 	o.Stopped = o.Stopped || p.Stopped
 	o.Woken = o.Woken || p.Woken
 	o.Asked = o.Asked || p.Asked
+	o.Polls = o.Polls || p.Polls
 	o.Full = o.Full || p.Full
 	o.Backfill = o.Backfill || p.Backfill
 	o.ended = append(o.ended, p.ended...)

@@ -26,6 +26,7 @@ type awaited struct {
 	settled   keys
 	timed     db.LeaveTimedWakesParams
 	late      []lateChild
+	polled    polled
 }
 
 // A lateChild is a task whose time is over while its child runs.
@@ -46,6 +47,9 @@ func (w *awaited) add(s *subject) error {
 		w.rows.Details = append(w.rows.Details, "")
 		w.rows.Outputs = append(w.rows.Outputs, "")
 		w.later(s, a.Number, a.Due())
+		if a.HTTP {
+			w.polled.add(s, a.Number)
+		}
 		switch a.Reason {
 		case flow.ReasonApproval:
 			p := &w.questions
@@ -122,6 +126,7 @@ func (w *awaited) settle(s *subject, e flow.Settled) error {
 	w.rows.Details = append(w.rows.Details, e.Detail)
 	w.rows.Outputs = append(w.rows.Outputs, outputs)
 	w.later(s, e.Number, e.WakeAt)
+	w.polled.settle(s, e.Number)
 	if was == flow.ReasonApproval {
 		decision := ""
 		if e.Verdict != nil {
@@ -141,6 +146,9 @@ func (w *awaited) size() int { return len(w.rows.RunIds) + len(w.timed.RunIds) +
 
 // write stores it all.
 func (w *awaited) write(ctx context.Context, q *db.Queries, out *Outcome) error {
+	if err := w.polled.drop(ctx, q); err != nil {
+		return err
+	}
 	if len(w.rows.RunIds) > 0 {
 		n, err := q.WriteAwaited(ctx, w.rows)
 		if err != nil {
@@ -149,6 +157,9 @@ func (w *awaited) write(ctx context.Context, q *db.Queries, out *Outcome) error 
 		if n != int64(len(w.rows.RunIds)) {
 			return fmt.Errorf("%d of %d tasks did not wait any more", int64(len(w.rows.RunIds))-n, len(w.rows.RunIds))
 		}
+	}
+	if err := w.polled.write(ctx, q, out); err != nil {
+		return err
 	}
 	if len(w.questions.RunIds) > 0 {
 		if err := q.AskApprovals(ctx, w.questions); err != nil {
@@ -271,7 +282,7 @@ func loadClock(ctx context.Context, q *db.Queries, subjects []*subject) error {
 // loadAwaited reads what decisions ask for about tasks that wait for no executor.
 // Questions are locked: from here on nobody answers them.
 func loadAwaited(ctx context.Context, q *db.Queries, subjects []*subject) error {
-	var all, questions, children keys
+	var all, questions, children, answers keys
 	byRun := make(map[int64]*subject, len(subjects))
 	for _, s := range subjects {
 		byRun[s.in.Run.ID] = s
@@ -313,7 +324,14 @@ func loadAwaited(ctx context.Context, q *db.Queries, subjects []*subject) error 
 			questions.add(row.RunID, int(row.Number))
 		case a.Reason == flow.ReasonChild:
 			children.add(row.RunID, int(row.Number))
+		case a.Reason == flow.ReasonWait:
+			if ordinal, _ := flow.Split(int(row.Number)); polls(s, ordinal) {
+				answers.add(row.RunID, int(row.Number))
+			}
 		}
+	}
+	if err := loadAnswers(ctx, q, byRun, answers); err != nil {
+		return err
 	}
 	if err := loadVerdicts(ctx, q, byRun, questions); err != nil {
 		return err

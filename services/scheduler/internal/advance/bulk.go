@@ -53,6 +53,11 @@ func cancel(ctx context.Context, q *db.Queries, s *subject) (ends []flow.End, ou
 			}
 			out.Woken = out.Woken || woken
 		}
+		if s.rev.Graph.Polls() {
+			if err := q.WithdrawHTTPWaits(ctx, db.WithdrawHTTPWaitsParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last)}); err != nil {
+				return nil, out, fmt.Errorf("withdraw what waits for answers: %w", err)
+			}
+		}
 		gone, err := q.CancelRange(ctx, db.CancelRangeParams{RunID: s.in.Run.ID, First: int32(sp.first), Last: int32(sp.last), Reason: sp.reason, PipelineID: s.pipelineID})
 		if err != nil {
 			return nil, out, fmt.Errorf("cancel tasks: %w", err)
