@@ -11,6 +11,27 @@ import (
 	"time"
 )
 
+const backfillPace = `-- name: BackfillPace :one
+SELECT coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM k.ended_at - k.started_at)), 0)::float8 AS seconds
+FROM (
+    SELECT r.started_at, r.ended_at
+    FROM run AS r
+    WHERE r.pipeline_id = $1
+    ORDER BY r.number DESC
+    LIMIT 50
+) AS k
+WHERE k.ended_at IS NOT NULL
+  AND k.started_at IS NOT NULL
+`
+
+// BackfillPace says how many seconds a run of a pipeline takes: the median of its newest.
+func (q *Queries) BackfillPace(ctx context.Context, pipelineID int64) (float64, error) {
+	row := q.db.QueryRow(ctx, backfillPace, pipelineID)
+	var seconds float64
+	err := row.Scan(&seconds)
+	return seconds, err
+}
+
 const backfillPlaces = `-- name: BackfillPlaces :many
 SELECT k.id, k.namespace, k.pipeline, k.revision_id, k.removed_at, k.frozen, k.schedule, k.ended_at
 FROM (SELECT unnest($1::bigint[]) AS id) AS a
@@ -55,6 +76,87 @@ func (q *Queries) BackfillPlaces(ctx context.Context, ids []int64) ([]BackfillPl
 			&i.Frozen,
 			&i.Schedule,
 			&i.EndedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const backfillSchedule = `-- name: BackfillSchedule :one
+SELECT s.id, s.name, s.next_at, now()::timestamptz AS now
+FROM schedule AS s
+WHERE s.pipeline_id = $1
+  AND s.name = $2
+  AND s.ended_at IS NULL
+`
+
+type BackfillScheduleRow struct {
+	ID     int64
+	Name   string
+	NextAt *time.Time
+	Now    time.Time
+}
+
+// BackfillSchedule gives a schedule for a backfill: where it stands, and what time it is.
+func (q *Queries) BackfillSchedule(ctx context.Context, pipelineID int64, name string) (BackfillScheduleRow, error) {
+	row := q.db.QueryRow(ctx, backfillSchedule, pipelineID, name)
+	var i BackfillScheduleRow
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.NextAt,
+		&i.Now,
+	)
+	return i, err
+}
+
+const backfilledOf = `-- name: BackfilledOf :many
+SELECT t.fire_at, r.id, r.state, r.number
+FROM backfill AS b
+JOIN backfill_tick AS t ON t.backfill_id = b.id
+JOIN run AS r ON r.id = t.run_id
+WHERE b.schedule_id = $1
+  AND b.from_at <= $2
+  AND b.until_at >= $3
+  AND t.fire_at BETWEEN $3 AND $2
+  AND t.run_id IS NOT NULL
+ORDER BY r.id
+LIMIT 200000
+`
+
+type BackfilledOfParams struct {
+	ScheduleID int64
+	Last       time.Time
+	First      time.Time
+}
+
+type BackfilledOfRow struct {
+	FireAt time.Time
+	ID     int64
+	State  string
+	Number int64
+}
+
+// BackfilledOf gives the runs that backfills have made for the ticks of a range, the newest of a tick last.
+func (q *Queries) BackfilledOf(ctx context.Context, arg BackfilledOfParams) ([]BackfilledOfRow, error) {
+	rows, err := q.db.Query(ctx, backfilledOf, arg.ScheduleID, arg.Last, arg.First)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BackfilledOfRow
+	for rows.Next() {
+		var i BackfilledOfRow
+		if err := rows.Scan(
+			&i.FireAt,
+			&i.ID,
+			&i.State,
+			&i.Number,
 		); err != nil {
 			return nil, err
 		}
@@ -188,6 +290,27 @@ func (q *Queries) DecideBackfillTicks(ctx context.Context, arg DecideBackfillTic
 	return result.RowsAffected(), nil
 }
 
+const dropOldBackfills = `-- name: DropOldBackfills :execrows
+DELETE FROM backfill AS b
+WHERE b.id = ANY(ARRAY(
+    SELECT o.id
+    FROM backfill AS o
+    WHERE o.ended_at < now() - interval '1 day' * $1::int
+      AND o.open = 0
+    ORDER BY o.ended_at
+    LIMIT 100
+))
+`
+
+// DropOldBackfills forgets backfills that ended long ago.
+func (q *Queries) DropOldBackfills(ctx context.Context, days int32) (int64, error) {
+	result, err := q.db.Exec(ctx, dropOldBackfills, days)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const dropWakesOfGone = `-- name: DropWakesOfGone :exec
 DELETE FROM wake AS w
 WHERE w.kind = 'b'
@@ -199,6 +322,48 @@ WHERE w.kind = 'b'
 func (q *Queries) DropWakesOfGone(ctx context.Context, ids []int64) error {
 	_, err := q.db.Exec(ctx, dropWakesOfGone, ids)
 	return err
+}
+
+const insertBackfill = `-- name: InsertBackfill :one
+INSERT INTO backfill (pipeline_id, schedule_id, from_at, until_at, which, newest_first, most, pool_share, params, note, requested_by, changed_by, ticks, waiting)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $12)
+RETURNING id
+`
+
+type InsertBackfillParams struct {
+	PipelineID  int64
+	ScheduleID  int64
+	FromAt      time.Time
+	UntilAt     time.Time
+	Which       string
+	NewestFirst bool
+	Most        int32
+	PoolShare   int32
+	Params      json.RawMessage
+	Note        string
+	RequestedBy string
+	Ticks       int32
+}
+
+// InsertBackfill writes a backfill.
+func (q *Queries) InsertBackfill(ctx context.Context, arg InsertBackfillParams) (int64, error) {
+	row := q.db.QueryRow(ctx, insertBackfill,
+		arg.PipelineID,
+		arg.ScheduleID,
+		arg.FromAt,
+		arg.UntilAt,
+		arg.Which,
+		arg.NewestFirst,
+		arg.Most,
+		arg.PoolShare,
+		arg.Params,
+		arg.Note,
+		arg.RequestedBy,
+		arg.Ticks,
+	)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
 }
 
 const insertBackfillEvents = `-- name: InsertBackfillEvents :exec
@@ -320,6 +485,70 @@ func (q *Queries) InsertBackfillRuns(ctx context.Context, arg InsertBackfillRuns
 	return err
 }
 
+const insertBackfillTicks = `-- name: InsertBackfillTicks :exec
+INSERT INTO backfill_tick (backfill_id, fire_at, interval_start)
+SELECT $1, unnest($2::timestamptz[]), unnest($3::timestamptz[])
+`
+
+type InsertBackfillTicksParams struct {
+	BackfillID     int64
+	FireAts        []time.Time
+	IntervalStarts []time.Time
+}
+
+// InsertBackfillTicks writes ticks that get a run.
+func (q *Queries) InsertBackfillTicks(ctx context.Context, arg InsertBackfillTicksParams) error {
+	_, err := q.db.Exec(ctx, insertBackfillTicks, arg.BackfillID, arg.FireAts, arg.IntervalStarts)
+	return err
+}
+
+const keepAnswer = `-- name: KeepAnswer :execrows
+INSERT INTO request_key (scope, key, content_hash, answer)
+VALUES ($1, $2, $3, $4::jsonb)
+ON CONFLICT (scope, key) DO NOTHING
+`
+
+type KeepAnswerParams struct {
+	Scope       string
+	Key         string
+	ContentHash []byte
+	Answer      json.RawMessage
+}
+
+// KeepAnswer keeps the id of what a key made. No row: the key was used before.
+func (q *Queries) KeepAnswer(ctx context.Context, arg KeepAnswerParams) (int64, error) {
+	result, err := q.db.Exec(ctx, keepAnswer,
+		arg.Scope,
+		arg.Key,
+		arg.ContentHash,
+		arg.Answer,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const keptAnswer = `-- name: KeptAnswer :one
+SELECT k.content_hash, coalesce(k.answer, 'null')::jsonb AS answer
+FROM request_key AS k
+WHERE k.scope = $1
+  AND k.key = $2
+`
+
+type KeptAnswerRow struct {
+	ContentHash []byte
+	Answer      json.RawMessage
+}
+
+// KeptAnswer says what a key was used for.
+func (q *Queries) KeptAnswer(ctx context.Context, scope string, key string) (KeptAnswerRow, error) {
+	row := q.db.QueryRow(ctx, keptAnswer, scope, key)
+	var i KeptAnswerRow
+	err := row.Scan(&i.ContentHash, &i.Answer)
+	return i, err
+}
+
 const leaveBackfillWakes = `-- name: LeaveBackfillWakes :exec
 INSERT INTO wake (kind, subject, not_before)
 SELECT 'b', k.id, CASE WHEN k.delay_ms > 0 THEN now() + k.delay_ms * interval '1 millisecond' ELSE '-infinity' END
@@ -338,6 +567,172 @@ WHERE NOT EXISTS (
 func (q *Queries) LeaveBackfillWakes(ctx context.Context, ids []int64, delaysMs []int64) error {
 	_, err := q.db.Exec(ctx, leaveBackfillWakes, ids, delaysMs)
 	return err
+}
+
+const ledgerOf = `-- name: LedgerOf :many
+SELECT t.fire_at, t.state, t.reason, t.until, t.run_id, r.state AS run_state, r.number
+FROM tick AS t
+LEFT JOIN run AS r ON r.id = t.run_id
+WHERE t.schedule_id = $1
+  AND t.fire_at BETWEEN $2 AND $3
+ORDER BY t.fire_at
+LIMIT 100001
+`
+
+type LedgerOfParams struct {
+	ScheduleID int64
+	First      time.Time
+	Last       time.Time
+}
+
+type LedgerOfRow struct {
+	FireAt   time.Time
+	State    string
+	Reason   string
+	Until    *time.Time
+	RunID    *int64
+	RunState *string
+	Number   *int64
+}
+
+// LedgerOf gives what the ledger says of the ticks of a range, and the runs it made of them.
+func (q *Queries) LedgerOf(ctx context.Context, arg LedgerOfParams) ([]LedgerOfRow, error) {
+	rows, err := q.db.Query(ctx, ledgerOf, arg.ScheduleID, arg.First, arg.Last)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LedgerOfRow
+	for rows.Next() {
+		var i LedgerOfRow
+		if err := rows.Scan(
+			&i.FireAt,
+			&i.State,
+			&i.Reason,
+			&i.Until,
+			&i.RunID,
+			&i.RunState,
+			&i.Number,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listBackfills = `-- name: ListBackfills :many
+SELECT b.id, b.pipeline_id, b.schedule_id, b.from_at, b.until_at, b.which, b.newest_first, b.most, b.pool_share, b.params, b.note, b.requested_by, b.state, b.reason, b.created_at, b.changed_at, b.changed_by, b.ended_at, b.last_run_at, b.ticks, b.waiting, b.open, b.succeeded, b.failed, b.canceled, b.skipped, b.passed, p.namespace, p.name AS pipeline, p.revision_id::bigint AS revision_id, s.name AS schedule
+FROM backfill AS b
+JOIN pipeline AS p ON p.id = b.pipeline_id
+JOIN schedule AS s ON s.id = b.schedule_id
+WHERE b.id < $1
+  AND ($2::bigint = 0 OR b.id = $2)
+  AND ($3::bigint = 0 OR b.pipeline_id = $3)
+  AND ($4::text = '' OR b.state = $4)
+  AND (cardinality($5::text[]) = 0 OR p.namespace = ANY($5))
+ORDER BY b.id DESC
+LIMIT $6::int
+`
+
+type ListBackfillsParams struct {
+	Below      int64
+	ID         int64
+	PipelineID int64
+	State      string
+	Visible    []string
+	Page       int32
+}
+
+type ListBackfillsRow struct {
+	Backfill   Backfill
+	Namespace  string
+	Pipeline   string
+	RevisionID int64
+	Schedule   string
+}
+
+// ListBackfills gives a page of backfills below an id, newest first.
+func (q *Queries) ListBackfills(ctx context.Context, arg ListBackfillsParams) ([]ListBackfillsRow, error) {
+	rows, err := q.db.Query(ctx, listBackfills,
+		arg.Below,
+		arg.ID,
+		arg.PipelineID,
+		arg.State,
+		arg.Visible,
+		arg.Page,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListBackfillsRow
+	for rows.Next() {
+		var i ListBackfillsRow
+		if err := rows.Scan(
+			&i.Backfill.ID,
+			&i.Backfill.PipelineID,
+			&i.Backfill.ScheduleID,
+			&i.Backfill.FromAt,
+			&i.Backfill.UntilAt,
+			&i.Backfill.Which,
+			&i.Backfill.NewestFirst,
+			&i.Backfill.Most,
+			&i.Backfill.PoolShare,
+			&i.Backfill.Params,
+			&i.Backfill.Note,
+			&i.Backfill.RequestedBy,
+			&i.Backfill.State,
+			&i.Backfill.Reason,
+			&i.Backfill.CreatedAt,
+			&i.Backfill.ChangedAt,
+			&i.Backfill.ChangedBy,
+			&i.Backfill.EndedAt,
+			&i.Backfill.LastRunAt,
+			&i.Backfill.Ticks,
+			&i.Backfill.Waiting,
+			&i.Backfill.Open,
+			&i.Backfill.Succeeded,
+			&i.Backfill.Failed,
+			&i.Backfill.Canceled,
+			&i.Backfill.Skipped,
+			&i.Backfill.Passed,
+			&i.Namespace,
+			&i.Pipeline,
+			&i.RevisionID,
+			&i.Schedule,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockBackfill = `-- name: LockBackfill :one
+SELECT b.id, b.state
+FROM backfill AS b
+WHERE b.id = $1
+FOR UPDATE
+`
+
+type LockBackfillRow struct {
+	ID    int64
+	State string
+}
+
+// LockBackfill locks a backfill for a change.
+func (q *Queries) LockBackfill(ctx context.Context, id int64) (LockBackfillRow, error) {
+	row := q.db.QueryRow(ctx, lockBackfill, id)
+	var i LockBackfillRow
+	err := row.Scan(&i.ID, &i.State)
+	return i, err
 }
 
 const lockDueBackfills = `-- name: LockDueBackfills :many
@@ -472,6 +867,34 @@ func (q *Queries) OldestBackfillTicks(ctx context.Context, backfillID int64, bat
 	return items, nil
 }
 
+const openRunsOfBackfill = `-- name: OpenRunsOfBackfill :many
+SELECT t.run_id::bigint AS run_id
+FROM backfill_tick AS t
+WHERE t.backfill_id = $1
+  AND t.state = 'open'
+`
+
+// OpenRunsOfBackfill gives runs that a backfill has made and that have not ended.
+func (q *Queries) OpenRunsOfBackfill(ctx context.Context, backfillID int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, openRunsOfBackfill, backfillID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var run_id int64
+		if err := rows.Scan(&run_id); err != nil {
+			return nil, err
+		}
+		items = append(items, run_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const runsOfTicks = `-- name: RunsOfTicks :many
 SELECT k.fire_at::timestamptz AS fire_at, k.run_id::bigint AS run_id, r.state, r.number
 FROM (
@@ -526,6 +949,25 @@ func (q *Queries) RunsOfTicks(ctx context.Context, scheduleID int64, fireAts []t
 	return items, nil
 }
 
+const setAnswer = `-- name: SetAnswer :exec
+UPDATE request_key AS k
+SET answer = $1::jsonb
+WHERE k.scope = $2
+  AND k.key = $3
+`
+
+type SetAnswerParams struct {
+	Answer json.RawMessage
+	Scope  string
+	Key    string
+}
+
+// SetAnswer completes the answer of a key that this transaction has taken.
+func (q *Queries) SetAnswer(ctx context.Context, arg SetAnswerParams) error {
+	_, err := q.db.Exec(ctx, setAnswer, arg.Answer, arg.Scope, arg.Key)
+	return err
+}
+
 const settleBackfillTicks = `-- name: SettleBackfillTicks :many
 UPDATE backfill_tick AS t
 SET state = r.state
@@ -563,6 +1005,36 @@ func (q *Queries) SettleBackfillTicks(ctx context.Context, ids []int64) ([]Settl
 	return items, nil
 }
 
+const steerBackfill = `-- name: SteerBackfill :execrows
+UPDATE backfill AS b
+SET state = $1::text, reason = $2::text, changed_at = now(), changed_by = $3::text
+WHERE b.id = $4
+  AND b.state = $5::text
+`
+
+type SteerBackfillParams struct {
+	State  string
+	Reason string
+	By     string
+	ID     int64
+	Was    string
+}
+
+// SteerBackfill pauses a backfill, or lets it go on. No row: it is in another state.
+func (q *Queries) SteerBackfill(ctx context.Context, arg SteerBackfillParams) (int64, error) {
+	result, err := q.db.Exec(ctx, steerBackfill,
+		arg.State,
+		arg.Reason,
+		arg.By,
+		arg.ID,
+		arg.Was,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const stuckBackfills = `-- name: StuckBackfills :many
 SELECT b.id
 FROM backfill AS b
@@ -586,6 +1058,57 @@ func (q *Queries) StuckBackfills(ctx context.Context, batch int32) ([]int64, err
 			return nil, err
 		}
 		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const ticksOfBackfill = `-- name: TicksOfBackfill :many
+SELECT t.fire_at, t.state, t.detail, r.number, r.state AS run_state
+FROM backfill_tick AS t
+LEFT JOIN run AS r ON r.id = t.run_id
+WHERE t.backfill_id = $1
+  AND t.fire_at < $2
+ORDER BY t.fire_at DESC
+LIMIT $3::int
+`
+
+type TicksOfBackfillParams struct {
+	BackfillID int64
+	Before     time.Time
+	Page       int32
+}
+
+type TicksOfBackfillRow struct {
+	FireAt   time.Time
+	State    string
+	Detail   string
+	Number   *int64
+	RunState *string
+}
+
+// TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now.
+func (q *Queries) TicksOfBackfill(ctx context.Context, arg TicksOfBackfillParams) ([]TicksOfBackfillRow, error) {
+	rows, err := q.db.Query(ctx, ticksOfBackfill, arg.BackfillID, arg.Before, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TicksOfBackfillRow
+	for rows.Next() {
+		var i TicksOfBackfillRow
+		if err := rows.Scan(
+			&i.FireAt,
+			&i.State,
+			&i.Detail,
+			&i.Number,
+			&i.RunState,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

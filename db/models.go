@@ -9,6 +9,36 @@ import (
 	"time"
 )
 
+type Backfill struct {
+	ID          int64
+	PipelineID  int64
+	ScheduleID  int64
+	FromAt      time.Time
+	UntilAt     time.Time
+	Which       string
+	NewestFirst bool
+	Most        int32
+	PoolShare   int32
+	Params      json.RawMessage
+	Note        string
+	RequestedBy string
+	State       string
+	Reason      string
+	CreatedAt   time.Time
+	ChangedAt   time.Time
+	ChangedBy   string
+	EndedAt     *time.Time
+	LastRunAt   *time.Time
+	Ticks       int32
+	Waiting     int32
+	Open        int32
+	Succeeded   int32
+	Failed      int32
+	Canceled    int32
+	Skipped     int32
+	Passed      int32
+}
+
 type PipelineCounter struct {
 	PipelineID int64
 	Last       int64

@@ -21,6 +21,27 @@ const (
 	AttemptStateTimedOut   AttemptState = "timed_out"
 )
 
+// Defines values for BackfillState.
+const (
+	BackfillStateCanceled BackfillState = "canceled"
+	BackfillStateDone     BackfillState = "done"
+	BackfillStatePaused   BackfillState = "paused"
+	BackfillStateRunning  BackfillState = "running"
+)
+
+// Defines values for BackfillRequestWhere.
+const (
+	BackfillRequestWhereAll     BackfillRequestWhere = "all"
+	BackfillRequestWhereFailed  BackfillRequestWhere = "failed"
+	BackfillRequestWhereMissing BackfillRequestWhere = "missing"
+)
+
+// Defines values for BackfillRequestOrder.
+const (
+	BackfillRequestOrderNewest BackfillRequestOrder = "newest"
+	BackfillRequestOrderOldest BackfillRequestOrder = "oldest"
+)
+
 // Defines values for ExecutorState.
 const (
 	ExecutorStateAlive    ExecutorState = "alive"
@@ -157,6 +178,21 @@ const (
 	TickStateSkipped TickState = "skipped"
 )
 
+// Defines values for ListBackfillsParamsState.
+const (
+	ListBackfillsParamsStateCanceled ListBackfillsParamsState = "canceled"
+	ListBackfillsParamsStateDone     ListBackfillsParamsState = "done"
+	ListBackfillsParamsStatePaused   ListBackfillsParamsState = "paused"
+	ListBackfillsParamsStateRunning  ListBackfillsParamsState = "running"
+)
+
+// Defines values for PreviewBackfillParamsWhere.
+const (
+	PreviewBackfillParamsWhereAll     PreviewBackfillParamsWhere = "all"
+	PreviewBackfillParamsWhereFailed  PreviewBackfillParamsWhere = "failed"
+	PreviewBackfillParamsWhereMissing PreviewBackfillParamsWhere = "missing"
+)
+
 // AnswerRequest defines model for AnswerRequest.
 type AnswerRequest struct {
 	// Comment Kept with the answer
@@ -226,6 +262,154 @@ type Attempt struct {
 
 // AttemptState defines model for AttemptState.
 type AttemptState string
+
+// Backfill defines model for Backfill.
+type Backfill struct {
+	ID          int64         `json:"id"`
+	Pipeline    string        `json:"pipeline"`
+	Schedule    string        `json:"schedule"`
+	Timezone    string        `json:"timezone"`
+	From        time.Time     `json:"from"`
+	Until       time.Time     `json:"until"`
+	Where       string        `json:"where"`
+	Order       string        `json:"order"`
+	Max         int           `json:"max"`
+	PoolShare   int           `json:"pool_share"`
+	Params      Values        `json:"params,omitempty,omitzero"`
+	Note        string        `json:"note,omitempty,omitzero"`
+	RequestedBy string        `json:"requested_by"`
+	State       BackfillState `json:"state"`
+	Reason      string        `json:"reason,omitempty,omitzero"`
+	CreatedAt   time.Time     `json:"created_at"`
+	EndedAt     time.Time     `json:"ended_at,omitempty,omitzero"`
+	Ticks       int           `json:"ticks"`
+
+	// Waiting Without a run yet
+	Waiting   int `json:"waiting"`
+	Open      int `json:"open"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	Canceled  int `json:"canceled"`
+	Skipped   int `json:"skipped"`
+
+	// Passed Done by somebody else meanwhile
+	Passed int `json:"passed"`
+
+	// Seconds About how long it takes still; 0: nobody knows
+	Seconds float64 `json:"seconds,omitempty,omitzero"`
+	URL     string  `json:"url"`
+
+	// Items Of one backfill: a page of its ticks
+	Items []BackfillTick `json:"items,omitempty,omitzero"`
+	Next  string         `json:"next,omitempty,omitzero"`
+}
+
+// BackfillState defines model for Backfill.State.
+type BackfillState string
+
+// BackfillChange defines model for BackfillChange.
+type BackfillChange struct {
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Runs With cancel: its runs are canceled too
+	Runs bool `json:"runs,omitempty,omitzero"`
+}
+
+// BackfillPage defines model for BackfillPage.
+type BackfillPage struct {
+	Items []Backfill `json:"items"`
+	Next  string     `json:"next,omitempty,omitzero"`
+}
+
+// BackfillPreview defines model for BackfillPreview.
+type BackfillPreview struct {
+	Pipeline string `json:"pipeline"`
+	Schedule string `json:"schedule"`
+	Timezone string `json:"timezone"`
+
+	// From The first instant of the range
+	From time.Time `json:"from"`
+
+	// Until The last; no later than now
+	Until time.Time `json:"until"`
+	Where string    `json:"where"`
+	Ticks int       `json:"ticks"`
+
+	// Run How many of them get a run
+	Run int `json:"run"`
+
+	// Counts How many of the others there are by state
+	Counts map[string]int `json:"counts"`
+
+	// Seconds About how long its runs take one after the other; 0: nobody knows
+	Seconds float64 `json:"seconds,omitempty,omitzero"`
+
+	// Limit How many runs of the pipeline run at once
+	Limit int            `json:"limit,omitempty,omitzero"`
+	Hash  string         `json:"hash"`
+	Items []BackfillTick `json:"items"`
+	Next  string         `json:"next,omitempty,omitzero"`
+}
+
+// BackfillRequest defines model for BackfillRequest.
+type BackfillRequest struct {
+	// Schedule Its id; not needed where the pipeline has one
+	Schedule string `json:"schedule,omitempty,omitzero"`
+
+	// From A local date of the schedule, or an instant
+	From string `json:"from"`
+
+	// To The same; a date is included as a whole
+	To string `json:"to"`
+
+	// Where Else missing
+	Where BackfillRequestWhere `json:"where,omitempty,omitzero"`
+
+	// Order Else newest
+	Order BackfillRequestOrder `json:"order,omitempty,omitzero"`
+
+	// Max How many of its runs are open at once; else 3
+	Max int `json:"max,omitempty,omitzero"`
+
+	// PoolShare How much of each pool it may hold, in percent, one slot at least; else 100
+	PoolShare int `json:"pool_share,omitempty,omitzero"`
+
+	// Params Values given instead of the schedule's
+	Params Values `json:"params,omitempty,omitzero"`
+
+	// Texts Values as text, as a form or a command line has them
+	Texts map[string]string `json:"texts,omitempty,omitzero"`
+	Note  string            `json:"note,omitempty,omitzero"`
+
+	// Hash Of the preview: refused (409) if it would be another one now
+	Hash string `json:"hash,omitempty,omitzero"`
+}
+
+// BackfillRequestWhere Else missing
+type BackfillRequestWhere string
+
+// BackfillRequestOrder Else newest
+type BackfillRequestOrder string
+
+// BackfillTick defines model for BackfillTick.
+type BackfillTick struct {
+	// At UTC
+	At time.Time `json:"at"`
+
+	// Local The wall clock it is meant for
+	Local string `json:"local"`
+
+	// Note What a clock change does to it: moved, first, second
+	Note string `json:"note,omitempty,omitzero"`
+
+	// State Of a preview: run, or why not: succeeded, failed, canceled, running, queued, undecided. Of a backfill: waiting, open, succeeded, failed, canceled, skipped, passed
+	State string `json:"state"`
+
+	// Run Its newest run
+	Run       string `json:"run,omitempty,omitzero"`
+	RunNumber int64  `json:"run_number,omitempty,omitzero"`
+	Detail    string `json:"detail,omitempty,omitzero"`
+}
 
 // CancelRequest defines model for CancelRequest.
 type CancelRequest struct {
@@ -726,11 +910,11 @@ type RerunRequestMode string
 
 // ResumeRequest defines model for ResumeRequest.
 type ResumeRequest struct {
-	// Catchup What becomes of ticks that the pause held back; absent: as the schedule says
+	// Catchup What becomes of ticks that the pause held back, within the catch-up window of their schedule: nothing (also if absent), the newest of each schedule or all of them get runs, by a backfill
 	Catchup ResumeRequestCatchup `json:"catchup,omitempty,omitzero"`
 }
 
-// ResumeRequestCatchup What becomes of ticks that the pause held back; absent: as the schedule says
+// ResumeRequestCatchup What becomes of ticks that the pause held back, within the catch-up window of their schedule: nothing (also if absent), the newest of each schedule or all of them get runs, by a backfill
 type ResumeRequestCatchup string
 
 // Revision defines model for Revision.
@@ -1103,6 +1287,30 @@ type ListApprovalsParams struct {
 	Cursor    string `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 }
 
+// ListBackfillsParams defines parameters for ListBackfills.
+type ListBackfillsParams struct {
+	// Namespace Only this namespace
+	Namespace InNamespace `form:"namespace,omitempty" json:"namespace,omitempty,omitzero"`
+
+	// Pipeline `namespace/name`, or a name in `namespace`
+	Pipeline string                   `form:"pipeline,omitempty" json:"pipeline,omitempty,omitzero"`
+	State    ListBackfillsParamsState `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListBackfillsParamsState defines parameters for ListBackfills.
+type ListBackfillsParamsState string
+
+// GetBackfillParams defines parameters for GetBackfill.
+type GetBackfillParams struct {
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // ListPipelinesParams defines parameters for ListPipelines.
 type ListPipelinesParams struct {
 	// Namespace Only this namespace
@@ -1121,6 +1329,34 @@ type ListPipelinesParams struct {
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// PreviewBackfillParams defines parameters for PreviewBackfill.
+type PreviewBackfillParams struct {
+	// Schedule Its id; not needed where the pipeline has one
+	Schedule string `form:"schedule,omitempty" json:"schedule,omitempty,omitzero"`
+
+	// From A local date of the schedule, `2026-10-20`, or an instant
+	From string `form:"from" json:"from"`
+
+	// To The same; a date is included as a whole
+	To string `form:"to" json:"to"`
+
+	// Where Which ticks: those without a run, those whose newest run failed too, or all (else missing)
+	Where PreviewBackfillParamsWhere `form:"where,omitempty" json:"where,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// PreviewBackfillParamsWhere defines parameters for PreviewBackfill.
+type PreviewBackfillParamsWhere string
+
+// StartBackfillParams defines parameters for StartBackfill.
+type StartBackfillParams struct {
+	// IdempotencyKey The same key with the same content gives the backfill that it made the first time (200); with other content, 409
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // NextTicksParams defines parameters for NextTicks.
@@ -1285,6 +1521,15 @@ type ListVarsParams struct {
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
+
+// CancelBackfillJSONRequestBody defines body for CancelBackfill for application/json ContentType.
+type CancelBackfillJSONRequestBody = BackfillChange
+
+// PauseBackfillJSONRequestBody defines body for PauseBackfill for application/json ContentType.
+type PauseBackfillJSONRequestBody = BackfillChange
+
+// StartBackfillJSONRequestBody defines body for StartBackfill for application/json ContentType.
+type StartBackfillJSONRequestBody = BackfillRequest
 
 // PausePipelineJSONRequestBody defines body for PausePipeline for application/json ContentType.
 type PausePipelineJSONRequestBody = PauseRequest

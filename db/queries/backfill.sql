@@ -168,3 +168,136 @@ LIMIT @batch::int;
 -- name: InsertBackfillEvents :exec
 INSERT INTO event (kind, pipeline_id, entity_id, to_state, reason)
 SELECT 'backfill', unnest(@pipelines::bigint[]), unnest(@ids::bigint[]), unnest(@states::text[]), unnest(@reasons::text[]);
+
+-- BackfillSchedule gives a schedule for a backfill: where it stands, and what time it is.
+-- name: BackfillSchedule :one
+SELECT s.id, s.name, s.next_at, now()::timestamptz AS now
+FROM schedule AS s
+WHERE s.pipeline_id = @pipeline_id
+  AND s.name = @name
+  AND s.ended_at IS NULL;
+
+-- LedgerOf gives what the ledger says of the ticks of a range, and the runs it made of them.
+-- name: LedgerOf :many
+SELECT t.fire_at, t.state, t.reason, t.until, t.run_id, r.state AS run_state, r.number
+FROM tick AS t
+LEFT JOIN run AS r ON r.id = t.run_id
+WHERE t.schedule_id = @schedule_id
+  AND t.fire_at BETWEEN @first AND @last
+ORDER BY t.fire_at
+LIMIT 100001;
+
+-- BackfilledOf gives the runs that backfills have made for the ticks of a range, the newest of a tick last.
+-- name: BackfilledOf :many
+SELECT t.fire_at, r.id, r.state, r.number
+FROM backfill AS b
+JOIN backfill_tick AS t ON t.backfill_id = b.id
+JOIN run AS r ON r.id = t.run_id
+WHERE b.schedule_id = @schedule_id
+  AND b.from_at <= @last
+  AND b.until_at >= @first
+  AND t.fire_at BETWEEN @first AND @last
+  AND t.run_id IS NOT NULL
+ORDER BY r.id
+LIMIT 200000;
+
+-- BackfillPace says how many seconds a run of a pipeline takes: the median of its newest.
+-- name: BackfillPace :one
+SELECT coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM k.ended_at - k.started_at)), 0)::float8 AS seconds
+FROM (
+    SELECT r.started_at, r.ended_at
+    FROM run AS r
+    WHERE r.pipeline_id = @pipeline_id
+    ORDER BY r.number DESC
+    LIMIT 50
+) AS k
+WHERE k.ended_at IS NOT NULL
+  AND k.started_at IS NOT NULL;
+
+-- InsertBackfill writes a backfill.
+-- name: InsertBackfill :one
+INSERT INTO backfill (pipeline_id, schedule_id, from_at, until_at, which, newest_first, most, pool_share, params, note, requested_by, changed_by, ticks, waiting)
+VALUES (@pipeline_id, @schedule_id, @from_at, @until_at, @which, @newest_first, @most, @pool_share, @params, @note, @requested_by, @requested_by, @ticks, @ticks)
+RETURNING id;
+
+-- InsertBackfillTicks writes ticks that get a run.
+-- name: InsertBackfillTicks :exec
+INSERT INTO backfill_tick (backfill_id, fire_at, interval_start)
+SELECT @backfill_id, unnest(@fire_ats::timestamptz[]), unnest(@interval_starts::timestamptz[]);
+
+-- KeepAnswer keeps the id of what a key made. No row: the key was used before.
+-- name: KeepAnswer :execrows
+INSERT INTO request_key (scope, key, content_hash, answer)
+VALUES (@scope, @key, @content_hash, @answer::jsonb)
+ON CONFLICT (scope, key) DO NOTHING;
+
+-- SetAnswer completes the answer of a key that this transaction has taken.
+-- name: SetAnswer :exec
+UPDATE request_key AS k
+SET answer = @answer::jsonb
+WHERE k.scope = @scope
+  AND k.key = @key;
+
+-- KeptAnswer says what a key was used for.
+-- name: KeptAnswer :one
+SELECT k.content_hash, coalesce(k.answer, 'null')::jsonb AS answer
+FROM request_key AS k
+WHERE k.scope = @scope
+  AND k.key = @key;
+
+-- ListBackfills gives a page of backfills below an id, newest first.
+-- name: ListBackfills :many
+SELECT sqlc.embed(b), p.namespace, p.name AS pipeline, p.revision_id::bigint AS revision_id, s.name AS schedule
+FROM backfill AS b
+JOIN pipeline AS p ON p.id = b.pipeline_id
+JOIN schedule AS s ON s.id = b.schedule_id
+WHERE b.id < @below
+  AND (@id::bigint = 0 OR b.id = @id)
+  AND (@pipeline_id::bigint = 0 OR b.pipeline_id = @pipeline_id)
+  AND (@state::text = '' OR b.state = @state)
+  AND (cardinality(@visible::text[]) = 0 OR p.namespace = ANY(@visible))
+ORDER BY b.id DESC
+LIMIT @page::int;
+
+-- LockBackfill locks a backfill for a change.
+-- name: LockBackfill :one
+SELECT b.id, b.state
+FROM backfill AS b
+WHERE b.id = @id
+FOR UPDATE;
+
+-- TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now.
+-- name: TicksOfBackfill :many
+SELECT t.fire_at, t.state, t.detail, r.number, r.state AS run_state
+FROM backfill_tick AS t
+LEFT JOIN run AS r ON r.id = t.run_id
+WHERE t.backfill_id = @backfill_id
+  AND t.fire_at < @before
+ORDER BY t.fire_at DESC
+LIMIT @page::int;
+
+-- SteerBackfill pauses a backfill, or lets it go on. No row: it is in another state.
+-- name: SteerBackfill :execrows
+UPDATE backfill AS b
+SET state = @state::text, reason = @reason::text, changed_at = now(), changed_by = @by::text
+WHERE b.id = @id
+  AND b.state = @was::text;
+
+-- OpenRunsOfBackfill gives runs that a backfill has made and that have not ended.
+-- name: OpenRunsOfBackfill :many
+SELECT t.run_id::bigint AS run_id
+FROM backfill_tick AS t
+WHERE t.backfill_id = @backfill_id
+  AND t.state = 'open';
+
+-- DropOldBackfills forgets backfills that ended long ago.
+-- name: DropOldBackfills :execrows
+DELETE FROM backfill AS b
+WHERE b.id = ANY(ARRAY(
+    SELECT o.id
+    FROM backfill AS o
+    WHERE o.ended_at < now() - interval '1 day' * @days::int
+      AND o.open = 0
+    ORDER BY o.ended_at
+    LIMIT 100
+));

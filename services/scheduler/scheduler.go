@@ -27,9 +27,15 @@ type Config struct {
 	Listen      string // of the probes; "" none
 	Log         *slog.Logger
 	Lease       time.Duration // of executors; 0: 15 s
-	Keep        prune.Keep    // zero: prune.DefaultKeep
+	Keep        Keep          // zero: DefaultKeep
 	Service     *service.Service
 }
+
+// Keep is how many days history is kept at least.
+type Keep = prune.Keep
+
+// DefaultKeep is what is kept if nothing else is said.
+var DefaultKeep = prune.DefaultKeep
 
 // revisions is how many compiled definitions are kept in memory.
 const revisions = 4096
@@ -43,8 +49,11 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Lease == 0 {
 		cfg.Lease = 15 * time.Second
 	}
-	if cfg.Keep == (prune.Keep{}) {
-		cfg.Keep = prune.DefaultKeep
+	if cfg.Keep == (Keep{}) {
+		cfg.Keep = DefaultKeep
+	}
+	if err := cfg.Keep.Check(); err != nil {
+		return err
 	}
 	s := cfg.Service
 	if s == nil {

@@ -90,7 +90,7 @@ func (c *call) app() *cli.App {
 		Commands: []*cli.Command{
 			c.validateCommand(), c.nextCommand(),
 			c.registerCommand(), c.lsCommand(), c.showCommand(), c.openCommand(), c.pauseCommand(), c.resumeCommand(),
-			c.runCommand(), c.runsCommand(), c.watchCommand(), c.logsCommand(), c.explainCommand(), c.cancelCommand(), c.rerunCommand(), c.markCommand(),
+			c.runCommand(), c.runsCommand(), c.watchCommand(), c.logsCommand(), c.explainCommand(), c.cancelCommand(), c.rerunCommand(), c.markCommand(), c.backfillCommand(),
 			c.approveCommand(), c.rejectCommand(), c.approvalsCommand(),
 			c.poolCommand(), c.secretCommand(), c.varCommand(),
 			c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.tokenCommand(),

@@ -212,20 +212,21 @@ func (a *App) Pause(ctx context.Context, by Actor, ref PipelineRef, req api.Paus
 	})
 }
 
-// Resume lets the ticks of a pipeline run again. What was due meanwhile has been
-// decided, and stays so.
+// Resume lets the ticks of a pipeline run again. What was due meanwhile is
+// decided, and stays so; a catch-up makes it up by a backfill.
 func (a *App) Resume(ctx context.Context, by Actor, ref PipelineRef, req api.ResumeRequest) (api.Pipeline, error) {
 	switch req.Catchup {
-	case "", api.ResumeRequestCatchupNone:
-	case api.ResumeRequestCatchupLatest, api.ResumeRequestCatchupAll:
-		return api.Pipeline{}, api.Errorf(api.Unprocessable, "catchup %s is not supported yet", req.Catchup).WithHint("resume without it, and run what is missing by hand: synctl run %s --at TIME", ref.Name)
+	case "", api.ResumeRequestCatchupNone, api.ResumeRequestCatchupLatest, api.ResumeRequestCatchupAll:
 	default:
 		return api.Pipeline{}, api.Errorf(api.Unprocessable, "catchup %s is not known", show(string(req.Catchup))).WithHint("none, latest or all")
 	}
-	return a.change(ctx, by, ref, "resumed", "", func(q *db.Queries, p db.FindPipelineRow) error {
-		_, err := q.ResumePipeline(ctx, p.ID)
-		return err
+	out, err := a.change(ctx, by, ref, "resumed", "", func(q *db.Queries, p db.FindPipelineRow) error {
+		return a.resume(ctx, q, by, p, req.Catchup)
 	})
+	if db.Constraint(err) == "backfill_overlap" {
+		return out, api.Errorf(api.Conflict, "a backfill of %s makes runs for ticks of this pause already", ref).WithHint("resume without catchup")
+	}
+	return out, err
 }
 
 // change does something to a pipeline while none of its ticks is being decided.

@@ -23,6 +23,21 @@ type ServerInterface interface {
 	// ListApprovals Questions that nobody has answered, oldest first
 	// (GET /api/v1/approvals)
 	ListApprovals(ctx echo.Context, params ListApprovalsParams) error
+	// ListBackfills Backfills, newest first
+	// (GET /api/v1/backfills)
+	ListBackfills(ctx echo.Context, params ListBackfillsParams) error
+	// GetBackfill One backfill with a page of its ticks, newest first
+	// (GET /api/v1/backfills/{id})
+	GetBackfill(ctx echo.Context, id int64, params GetBackfillParams) error
+	// CancelBackfill Make no more runs ever; those that run go on, unless they are to be canceled too
+	// (POST /api/v1/backfills/{id}/cancel)
+	CancelBackfill(ctx echo.Context, id int64) error
+	// PauseBackfill Make no more runs for now; those that run go on
+	// (POST /api/v1/backfills/{id}/pause)
+	PauseBackfill(ctx echo.Context, id int64) error
+	// ResumeBackfill Go on after a pause
+	// (POST /api/v1/backfills/{id}/resume)
+	ResumeBackfill(ctx echo.Context, id int64) error
 	// ListExecutors Executors seen in the last day
 	// (GET /api/v1/executors)
 	ListExecutors(ctx echo.Context) error
@@ -32,6 +47,12 @@ type ServerInterface interface {
 	// GetPipeline One pipeline
 	// (GET /api/v1/pipelines/{ns}/{name})
 	GetPipeline(ctx echo.Context, ns PathNs, name PathName) error
+	// PreviewBackfill What a backfill of a range of ticks would do now; nothing changes
+	// (GET /api/v1/pipelines/{ns}/{name}/backfill)
+	PreviewBackfill(ctx echo.Context, ns PathNs, name PathName, params PreviewBackfillParams) error
+	// StartBackfill Make runs for ticks of the past, a few at a time
+	// (POST /api/v1/pipelines/{ns}/{name}/backfill)
+	StartBackfill(ctx echo.Context, ns PathNs, name PathName, params StartBackfillParams) error
 	// ExplainPipeline Why a pipeline does not run
 	// (GET /api/v1/pipelines/{ns}/{name}/explain)
 	ExplainPipeline(ctx echo.Context, ns PathNs, name PathName) error
@@ -194,6 +215,132 @@ func (w *ServerInterfaceWrapper) ListApprovals(ctx echo.Context) error {
 	return err
 }
 
+// ListBackfills converts echo context to params.
+func (w *ServerInterfaceWrapper) ListBackfills(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBackfillsParams
+	// ------------- Optional query parameter "namespace" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "namespace", ctx.QueryParams(), &params.Namespace, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter namespace: %s", err))
+	}
+
+	// ------------- Optional query parameter "pipeline" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "pipeline", ctx.QueryParams(), &params.Pipeline, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter pipeline: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListBackfills(ctx, params)
+	return err
+}
+
+// GetBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBackfillParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBackfill(ctx, id, params)
+	return err
+}
+
+// CancelBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelBackfill(ctx, id)
+	return err
+}
+
+// PauseBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) PauseBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PauseBackfill(ctx, id)
+	return err
+}
+
+// ResumeBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) ResumeBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResumeBackfill(ctx, id)
+	return err
+}
+
 // ListExecutors converts echo context to params.
 func (w *ServerInterfaceWrapper) ListExecutors(ctx echo.Context) error {
 	var err error
@@ -284,6 +431,118 @@ func (w *ServerInterfaceWrapper) GetPipeline(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetPipeline(ctx, ns, name)
+	return err
+}
+
+// PreviewBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) PreviewBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PreviewBackfillParams
+	// ------------- Optional query parameter "schedule" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "schedule", ctx.QueryParams(), &params.Schedule, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter schedule: %s", err))
+	}
+
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "where" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "where", ctx.QueryParams(), &params.Where, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter where: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PreviewBackfill(ctx, ns, name, params)
+	return err
+}
+
+// StartBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) StartBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "ns" -------------
+	var ns PathNs
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ns", ctx.Param("ns"), &ns, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ns: %s", err))
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name PathName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartBackfillParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.StartBackfill(ctx, ns, name, params)
 	return err
 }
 
@@ -1680,6 +1939,13 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/ticks", wrapper.ListTicks, options.OperationMiddlewares["listTicks"]...)
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/next", wrapper.NextTicks, options.OperationMiddlewares["nextTicks"]...)
 	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/explain", wrapper.ExplainPipeline, options.OperationMiddlewares["explainPipeline"]...)
+	router.GET(options.BaseURL+"/api/v1/pipelines/:ns/:name/backfill", wrapper.PreviewBackfill, options.OperationMiddlewares["previewBackfill"]...)
+	router.POST(options.BaseURL+"/api/v1/pipelines/:ns/:name/backfill", wrapper.StartBackfill, options.OperationMiddlewares["startBackfill"]...)
+	router.GET(options.BaseURL+"/api/v1/backfills", wrapper.ListBackfills, options.OperationMiddlewares["listBackfills"]...)
+	router.GET(options.BaseURL+"/api/v1/backfills/:id", wrapper.GetBackfill, options.OperationMiddlewares["getBackfill"]...)
+	router.POST(options.BaseURL+"/api/v1/backfills/:id/pause", wrapper.PauseBackfill, options.OperationMiddlewares["pauseBackfill"]...)
+	router.POST(options.BaseURL+"/api/v1/backfills/:id/resume", wrapper.ResumeBackfill, options.OperationMiddlewares["resumeBackfill"]...)
+	router.POST(options.BaseURL+"/api/v1/backfills/:id/cancel", wrapper.CancelBackfill, options.OperationMiddlewares["cancelBackfill"]...)
 	router.POST(options.BaseURL+"/api/v1/pipelines/:ns/:name/runs", wrapper.CreateRun, options.OperationMiddlewares["createRun"]...)
 	router.GET(options.BaseURL+"/api/v1/runs", wrapper.ListRuns, options.OperationMiddlewares["listRuns"]...)
 	router.GET(options.BaseURL+"/api/v1/runs/:id", wrapper.GetRunByID, options.OperationMiddlewares["getRunByID"]...)
@@ -1748,6 +2014,204 @@ type ListApprovalsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListApprovalsdefaultApplicationProblemPlusJSONResponse) VisitListApprovalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBackfillsRequestObject struct {
+	Params ListBackfillsParams
+}
+
+type ListBackfillsResponseObject interface {
+	VisitListBackfillsResponse(w http.ResponseWriter) error
+}
+
+type ListBackfills200JSONResponse BackfillPage
+
+func (response ListBackfills200JSONResponse) VisitListBackfillsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBackfillsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListBackfillsdefaultApplicationProblemPlusJSONResponse) VisitListBackfillsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBackfillRequestObject struct {
+	ID     int64 `json:"id"`
+	Params GetBackfillParams
+}
+
+type GetBackfillResponseObject interface {
+	VisitGetBackfillResponse(w http.ResponseWriter) error
+}
+
+type GetBackfill200JSONResponse Backfill
+
+func (response GetBackfill200JSONResponse) VisitGetBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBackfilldefaultApplicationProblemPlusJSONResponse) VisitGetBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelBackfillRequestObject struct {
+	ID   int64 `json:"id"`
+	Body *CancelBackfillJSONRequestBody
+}
+
+type CancelBackfillResponseObject interface {
+	VisitCancelBackfillResponse(w http.ResponseWriter) error
+}
+
+type CancelBackfill200JSONResponse Backfill
+
+func (response CancelBackfill200JSONResponse) VisitCancelBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelBackfilldefaultApplicationProblemPlusJSONResponse) VisitCancelBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseBackfillRequestObject struct {
+	ID   int64 `json:"id"`
+	Body *PauseBackfillJSONRequestBody
+}
+
+type PauseBackfillResponseObject interface {
+	VisitPauseBackfillResponse(w http.ResponseWriter) error
+}
+
+type PauseBackfill200JSONResponse Backfill
+
+func (response PauseBackfill200JSONResponse) VisitPauseBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PauseBackfilldefaultApplicationProblemPlusJSONResponse) VisitPauseBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeBackfillRequestObject struct {
+	ID int64 `json:"id"`
+}
+
+type ResumeBackfillResponseObject interface {
+	VisitResumeBackfillResponse(w http.ResponseWriter) error
+}
+
+type ResumeBackfill200JSONResponse Backfill
+
+func (response ResumeBackfill200JSONResponse) VisitResumeBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResumeBackfilldefaultApplicationProblemPlusJSONResponse) VisitResumeBackfillResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1865,6 +2329,103 @@ type GetPipelinedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetPipelinedefaultApplicationProblemPlusJSONResponse) VisitGetPipelineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewBackfillRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Params PreviewBackfillParams
+}
+
+type PreviewBackfillResponseObject interface {
+	VisitPreviewBackfillResponse(w http.ResponseWriter) error
+}
+
+type PreviewBackfill200JSONResponse BackfillPreview
+
+func (response PreviewBackfill200JSONResponse) VisitPreviewBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PreviewBackfilldefaultApplicationProblemPlusJSONResponse) VisitPreviewBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBackfillRequestObject struct {
+	Ns     PathNs   `json:"ns"`
+	Name   PathName `json:"name"`
+	Params StartBackfillParams
+	Body   *StartBackfillJSONRequestBody
+}
+
+type StartBackfillResponseObject interface {
+	VisitStartBackfillResponse(w http.ResponseWriter) error
+}
+
+type StartBackfill200JSONResponse Backfill
+
+func (response StartBackfill200JSONResponse) VisitStartBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBackfill201JSONResponse Backfill
+
+func (response StartBackfill201JSONResponse) VisitStartBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartBackfilldefaultApplicationProblemPlusJSONResponse) VisitStartBackfillResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3589,6 +4150,21 @@ type StrictServerInterface interface {
 	// ListApprovals Questions that nobody has answered, oldest first
 	// (GET /api/v1/approvals)
 	ListApprovals(ctx context.Context, request ListApprovalsRequestObject) (ListApprovalsResponseObject, error)
+	// ListBackfills Backfills, newest first
+	// (GET /api/v1/backfills)
+	ListBackfills(ctx context.Context, request ListBackfillsRequestObject) (ListBackfillsResponseObject, error)
+	// GetBackfill One backfill with a page of its ticks, newest first
+	// (GET /api/v1/backfills/{id})
+	GetBackfill(ctx context.Context, request GetBackfillRequestObject) (GetBackfillResponseObject, error)
+	// CancelBackfill Make no more runs ever; those that run go on, unless they are to be canceled too
+	// (POST /api/v1/backfills/{id}/cancel)
+	CancelBackfill(ctx context.Context, request CancelBackfillRequestObject) (CancelBackfillResponseObject, error)
+	// PauseBackfill Make no more runs for now; those that run go on
+	// (POST /api/v1/backfills/{id}/pause)
+	PauseBackfill(ctx context.Context, request PauseBackfillRequestObject) (PauseBackfillResponseObject, error)
+	// ResumeBackfill Go on after a pause
+	// (POST /api/v1/backfills/{id}/resume)
+	ResumeBackfill(ctx context.Context, request ResumeBackfillRequestObject) (ResumeBackfillResponseObject, error)
 	// ListExecutors Executors seen in the last day
 	// (GET /api/v1/executors)
 	ListExecutors(ctx context.Context, request ListExecutorsRequestObject) (ListExecutorsResponseObject, error)
@@ -3598,6 +4174,12 @@ type StrictServerInterface interface {
 	// GetPipeline One pipeline
 	// (GET /api/v1/pipelines/{ns}/{name})
 	GetPipeline(ctx context.Context, request GetPipelineRequestObject) (GetPipelineResponseObject, error)
+	// PreviewBackfill What a backfill of a range of ticks would do now; nothing changes
+	// (GET /api/v1/pipelines/{ns}/{name}/backfill)
+	PreviewBackfill(ctx context.Context, request PreviewBackfillRequestObject) (PreviewBackfillResponseObject, error)
+	// StartBackfill Make runs for ticks of the past, a few at a time
+	// (POST /api/v1/pipelines/{ns}/{name}/backfill)
+	StartBackfill(ctx context.Context, request StartBackfillRequestObject) (StartBackfillResponseObject, error)
 	// ExplainPipeline Why a pipeline does not run
 	// (GET /api/v1/pipelines/{ns}/{name}/explain)
 	ExplainPipeline(ctx context.Context, request ExplainPipelineRequestObject) (ExplainPipelineResponseObject, error)
@@ -3760,6 +4342,184 @@ func (sh *strictHandler) ListApprovals(ctx echo.Context, params ListApprovalsPar
 	return nil
 }
 
+// ListBackfills operation middleware
+func (sh *strictHandler) ListBackfills(ctx echo.Context, params ListBackfillsParams) error {
+	var request ListBackfillsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBackfills(ctx.Request().Context(), request.(ListBackfillsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBackfills")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListBackfillsResponseObject); ok {
+		return validResponse.VisitListBackfillsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBackfill operation middleware
+func (sh *strictHandler) GetBackfill(ctx echo.Context, id int64, params GetBackfillParams) error {
+	var request GetBackfillRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBackfill(ctx.Request().Context(), request.(GetBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBackfillResponseObject); ok {
+		return validResponse.VisitGetBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelBackfill operation middleware
+func (sh *strictHandler) CancelBackfill(ctx echo.Context, id int64) error {
+	var request CancelBackfillRequestObject
+
+	request.ID = id
+
+	var body CancelBackfillJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelBackfill(ctx.Request().Context(), request.(CancelBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelBackfillResponseObject); ok {
+		return validResponse.VisitCancelBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PauseBackfill operation middleware
+func (sh *strictHandler) PauseBackfill(ctx echo.Context, id int64) error {
+	var request PauseBackfillRequestObject
+
+	request.ID = id
+
+	var body PauseBackfillJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PauseBackfill(ctx.Request().Context(), request.(PauseBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PauseBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PauseBackfillResponseObject); ok {
+		return validResponse.VisitPauseBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResumeBackfill operation middleware
+func (sh *strictHandler) ResumeBackfill(ctx echo.Context, id int64) error {
+	var request ResumeBackfillRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeBackfill(ctx.Request().Context(), request.(ResumeBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResumeBackfillResponseObject); ok {
+		return validResponse.VisitResumeBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListExecutors operation middleware
 func (sh *strictHandler) ListExecutors(ctx echo.Context) error {
 	var request ListExecutorsRequestObject
@@ -3828,6 +4588,83 @@ func (sh *strictHandler) GetPipeline(ctx echo.Context, ns PathNs, name PathName)
 		return err
 	} else if validResponse, ok := response.(GetPipelineResponseObject); ok {
 		return validResponse.VisitGetPipelineResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PreviewBackfill operation middleware
+func (sh *strictHandler) PreviewBackfill(ctx echo.Context, ns PathNs, name PathName, params PreviewBackfillParams) error {
+	var request PreviewBackfillRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PreviewBackfill(ctx.Request().Context(), request.(PreviewBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PreviewBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PreviewBackfillResponseObject); ok {
+		return validResponse.VisitPreviewBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// StartBackfill operation middleware
+func (sh *strictHandler) StartBackfill(ctx echo.Context, ns PathNs, name PathName, params StartBackfillParams) error {
+	var request StartBackfillRequestObject
+
+	request.Ns = ns
+	request.Name = name
+	request.Params = params
+
+	var body StartBackfillJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StartBackfill(ctx.Request().Context(), request.(StartBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(StartBackfillResponseObject); ok {
+		return validResponse.VisitStartBackfillResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -16,7 +16,11 @@ func main() {
 		Usage: "turn due ticks into runs, and runs into tasks that executors may claim",
 		Description: "Start as many as you like: they share the work through the database and need no leader.\n" +
 			"/healthz, /readyz and /metrics are served on --listen.",
-		Flags:    command.Flags(listen),
+		Flags: append(command.Flags(listen),
+			&cli.IntFlag{Name: "keep-runs", EnvVars: []string{"SYN_KEEP_RUNS"}, Value: scheduler.DefaultKeep.Runs, Usage: "how many `DAYS` runs, ticks, events and backfills are kept at least"},
+			&cli.IntFlag{Name: "keep-logs", EnvVars: []string{"SYN_KEEP_LOGS"}, Value: scheduler.DefaultKeep.Logs, Usage: "how many `DAYS` output is kept at least"},
+			&cli.IntFlag{Name: "keep-keys", EnvVars: []string{"SYN_KEEP_KEYS"}, Value: scheduler.DefaultKeep.Things, Usage: "how many `DAYS` idempotency keys and stopped executors are kept"},
+		),
 		Commands: []*cli.Command{command.Healthcheck(listen)},
 		Action: func(c *cli.Context) error {
 			log, err := command.Logger(c)
@@ -27,7 +31,10 @@ func main() {
 			if err != nil {
 				return err
 			}
-			return scheduler.Run(c.Context, scheduler.Config{DatabaseURL: url, Listen: c.String(command.FlagListen), Log: log})
+			return scheduler.Run(c.Context, scheduler.Config{
+				DatabaseURL: url, Listen: c.String(command.FlagListen), Log: log,
+				Keep: scheduler.Keep{Runs: c.Int("keep-runs"), Logs: c.Int("keep-logs"), Things: c.Int("keep-keys")},
+			})
 		},
 	})
 }

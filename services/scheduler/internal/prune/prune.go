@@ -28,6 +28,23 @@ type Keep struct {
 // DefaultKeep is what an installation keeps if nothing else is said.
 var DefaultKeep = Keep{Runs: 90, Logs: 30, Things: 30}
 
+// Check says what is wrong with a setting.
+func (k Keep) Check() error {
+	const longest = 3650
+	for _, s := range []struct {
+		flag        string
+		days, least int
+	}{{"keep-runs", k.Runs, 2}, {"keep-logs", k.Logs, 2}, {"keep-keys", k.Things, 7}} {
+		if s.days < s.least || s.days > longest {
+			return fmt.Errorf("--%s is %d to %d days, found %d", s.flag, s.least, longest, s.days)
+		}
+	}
+	if k.Logs > k.Runs {
+		return fmt.Errorf("--keep-logs is %d days and --keep-runs %d: output is not kept longer than its run", k.Logs, k.Runs)
+	}
+	return nil
+}
+
 // New makes a Pruner.
 func New(pool *db.Pool, keep Keep, log *slog.Logger) *Pruner {
 	return &Pruner{pool: pool, keep: keep, log: log}
@@ -84,6 +101,9 @@ func (p *Pruner) Step(ctx context.Context) error {
 	}
 	if _, err := q.DropOldRequestKeys(ctx, nil, int32(p.keep.Things)); err != nil {
 		return fmt.Errorf("forget request keys: %w", err)
+	}
+	if _, err := q.DropOldBackfills(ctx, int32(max(p.keep.Runs, int(longest.Runs)))); err != nil {
+		return fmt.Errorf("forget backfills: %w", err)
 	}
 	if _, err := q.DropOldExecutors(ctx, nil, int32(p.keep.Things)); err != nil {
 		return fmt.Errorf("forget executors: %w", err)
