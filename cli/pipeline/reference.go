@@ -26,6 +26,9 @@ type Reference struct {
 	parts map[string]spot
 }
 
+// ToPipeline says whether it names another pipeline.
+func (r Reference) ToPipeline() bool { return r.Kind == ReferenceCall || r.Kind == ReferenceTrigger }
+
 func (r Reference) to() string { return r.Namespace + "/" + r.Name }
 
 // place is that of a part, or of the name.

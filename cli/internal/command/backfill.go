@@ -264,7 +264,9 @@ func (c *call) backfills(ctx context.Context, of []string, text string) error {
 		done := fmt.Sprintf("%d/%d", b.Ticks-b.Waiting-b.Open, b.Ticks)
 		s.rows = append(s.rows, []cell{
 			both(strconv.FormatInt(b.ID, 10)), both(cleanLine(b.Pipeline)), both(string(b.State)), both(done), both(strconv.Itoa(b.Failed)),
-			{human: k.date(b.From), program: instant(b.From)}, {human: k.date(b.Until), program: instant(b.Until)}, both(cleanLine(b.RequestedBy)),
+			{human: k.date(b.From), program: instant(b.From)},
+			{human: k.date(b.Until), program: instant(b.Until)},
+			both(cleanLine(b.RequestedBy)),
 		})
 	}
 	return c.ui.table(s)

@@ -16,7 +16,7 @@ import (
 // them.
 func (r *register) links() bool {
 	return slices.ContainsFunc(r.drafts, func(d *draft) bool {
-		return slices.ContainsFunc(d.doc.References, func(ref pipeline.Reference) bool { return ref.Kind != pipeline.ReferencePool })
+		return slices.ContainsFunc(d.doc.References, pipeline.Reference.ToPipeline)
 	})
 }
 
@@ -113,7 +113,7 @@ func (r *register) pipelinesBeside(ctx context.Context, q *db.Queries, changes [
 	for _, d := range r.drafts {
 		for _, ref := range d.doc.References {
 			name := ref.Namespace + "/" + ref.Name
-			if ref.Kind == pipeline.ReferencePool || mine[name] || gone[name] {
+			if !ref.ToPipeline() || mine[name] || gone[name] {
 				continue
 			}
 			i, ok := asked[name]
@@ -253,7 +253,7 @@ func (r *register) storeLinks(ctx context.Context, q *db.Queries, touched, gone 
 			triggers.Namespaces, triggers.Names = append(triggers.Namespaces, t.Namespace), append(triggers.Names, t.Name)
 		}
 		for _, ref := range c.doc.References {
-			if ref.Kind == pipeline.ReferenceTrigger {
+			if ref.Kind != pipeline.ReferencePool && ref.Kind != pipeline.ReferenceCall {
 				continue
 			}
 			uses.Pipelines, uses.Kinds = append(uses.Pipelines, id), append(uses.Kinds, ref.Kind)
