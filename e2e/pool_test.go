@@ -18,7 +18,7 @@ import (
 func TestPoolUnderKills(t *testing.T) {
 	t.Parallel()
 	const slots = 4
-	items, work, lasts := 24, time.Second, 30*time.Second
+	items, work, lasts := 24, 2*time.Second, 15*time.Second
 	if full() {
 		items, work, lasts = 200, 8*time.Second, 10*time.Minute
 	}
@@ -59,11 +59,18 @@ tasks:
 
 	kills := 0
 	for until := time.Now().Add(lasts); time.Now().Before(until); kills++ {
-		time.Sleep(time.Duration(2+rand.IntN(6)) * time.Second)
+		time.Sleep(time.Duration(2000+rand.IntN(4000)) * time.Millisecond)
 		if r, err := f.RunByID(t.Context(), run.ID); err == nil && r.EndedAt != nil {
 			break
 		}
 		victim := f.executors[rand.IntN(len(f.executors))]
+		if name, err := programs.Try[string](f.System, `SELECT e.name FROM live AS l JOIN executor AS e ON e.id = l.executor ORDER BY random() LIMIT 1`); err == nil {
+			for _, h := range f.executors { // one that has something to lose
+				if h.Name == name {
+					victim = h
+				}
+			}
+		}
 		victim.Kill()
 		if rand.IntN(2) == 0 {
 			time.Sleep(time.Second)
