@@ -441,7 +441,7 @@ func TestAVariableSetWhileAFileIsRegisteredBelongsToOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // it is committed below
+	defer tx.Rollback(ctx)
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('synthesizer vars default', 0))"); err != nil {
 		t.Fatal(err)
 	}

@@ -289,15 +289,6 @@ func logRef(ref Ref, run int64, t api.Task, attempt int) app.LogRef {
 	return app.LogRef{RunRef: app.RunRef{Namespace: ref.Namespace, Pipeline: ref.Name, Run: strconv.FormatInt(run, 10)}, Task: t.Name, Index: t.Index, Attempt: attempt}
 }
 
-// paramFlags are a run's params as options of synctl, quoted for a shell.
-func paramFlags(v api.Values) string {
-	var b strings.Builder
-	for _, name := range sortedKeys(v) {
-		b.WriteString(" -p " + shellWord(name+"="+valueText(v[name], 2000)))
-	}
-	return b.String()
-}
-
 func shellWord(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=./:,@%+#") == "" && s[0] != '#' {
 		return s

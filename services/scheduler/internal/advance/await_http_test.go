@@ -173,7 +173,7 @@ func TestACancelAndAnAnswerAtTheSameTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it was committed
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	if _, err := tx.Exec(t.Context(), `SELECT FROM http_wait WHERE run_id = $1 FOR UPDATE`, run); err != nil {
 		t.Fatal(err)
 	}
