@@ -226,9 +226,24 @@ WITH k AS (
     SELECT 'r', c.parent_run_id, c.parent_number, 'waiting'
     FROM closed AS c
     WHERE c.parent_run_id IS NOT NULL
+), followed AS (
+    INSERT INTO follow_up (upstream_run_id, pipeline_id, ordinal, depth)
+    SELECT h.run_id, t.pipeline_id, t.ordinal, coalesce((SELECT f.depth FROM follow_up AS f WHERE f.run_id = h.run_id), 0) + 1
+    FROM history AS h
+    CROSS JOIN LATERAL (
+        SELECT t.pipeline_id, t.ordinal
+        FROM pipeline_trigger AS t
+        WHERE t.upstream_namespace = h.namespace
+          AND t.upstream_name = h.pipeline
+        OFFSET 0
+    ) AS t
+    WHERE h.state <> 'skipped'
+      AND h.reason <> 'trigger_depth'
+    ON CONFLICT (upstream_run_id, pipeline_id, ordinal) DO NOTHING
+    RETURNING upstream_run_id
 )
 SELECT h.run_id::bigint AS id, h.pipeline_id, h.backfill_id, h.state::text AS state, h.ended_at, coalesce(extract(epoch FROM h.ended_at - h.started_at), 0)::float8 AS seconds,
-    h.reopened::boolean AS reopened
+    h.reopened::boolean AS reopened, EXISTS (SELECT 1 FROM followed AS f WHERE f.upstream_run_id = h.run_id)::boolean AS followed
 FROM history AS h
 `
 
@@ -247,12 +262,14 @@ type FinishRunsRow struct {
 	EndedAt    time.Time
 	Seconds    float64
 	Reopened   bool
+	Followed   bool
 }
 
 // FinishRuns ends runs: the open row goes, the run gets its end, the group and the backfill learn that a
-// place is free, and a task that waits for the run that it has ended. The caller has locked the rows by an
-// earlier statement of the transaction: they are deleted by
-// their place, which only holds for rows that nobody changes meanwhile; of others nothing is written.
+// place is free, a task that waits for the run that it has ended, and triggers that wait for its pipeline ask
+// for their runs. The caller has locked the rows by an earlier statement of the transaction: they are
+// deleted by their place, which only holds for rows that nobody changes meanwhile; of others nothing is
+// written.
 func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]FinishRunsRow, error) {
 	rows, err := q.db.Query(ctx, finishRuns,
 		arg.RunIds,
@@ -275,6 +292,7 @@ func (q *Queries) FinishRuns(ctx context.Context, arg FinishRunsParams) ([]Finis
 			&i.EndedAt,
 			&i.Seconds,
 			&i.Reopened,
+			&i.Followed,
 		); err != nil {
 			return nil, err
 		}

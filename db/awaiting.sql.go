@@ -360,7 +360,11 @@ func (q *Queries) CloseApprovalsOf(ctx context.Context, arg CloseApprovalsOfPara
 }
 
 const dropOldAwaited = `-- name: DropOldAwaited :exec
-WITH questions AS (
+WITH followed AS (
+    DELETE FROM follow_up AS f
+    WHERE f.upstream_run_id < $1::bigint
+      AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.id = f.upstream_run_id)
+), questions AS (
     DELETE FROM approval AS p
     WHERE p.run_id < $1::bigint
       AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.id = p.run_id)
@@ -370,7 +374,7 @@ WHERE c.parent_run_id < $1::bigint
   AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.id = c.parent_run_id)
 `
 
-// DropOldAwaited forgets the questions and the calls of runs that are gone.
+// DropOldAwaited forgets the questions, the calls and the follow-ups of runs that are gone.
 func (q *Queries) DropOldAwaited(ctx context.Context, before int64) error {
 	_, err := q.db.Exec(ctx, dropOldAwaited, before)
 	return err
@@ -385,12 +389,12 @@ WITH k AS (
         unnest($10::text[])::jsonb AS params, unnest($11::text[])::jsonb AS vars,
         unnest($12::bigint[]) AS group_id, unnest($13::text[]) AS concurrency_group, unnest($14::int[]) AS concurrency_limit,
         nullif(unnest($15::bigint[]), 0) AS parent_run_id, unnest($16::int[]) AS parent_number,
-        unnest($17::boolean[]) AS waits, unnest($18::boolean[]) AS beside, unnest($19::bigint[]) AS backfill_id
+        unnest($17::boolean[]) AS waits, unnest($18::boolean[]) AS beside, unnest($19::bigint[]) AS backfill_id, unnest($20::text[]) AS note
 ), made AS (
     INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end,
-        params, vars, parent_run_id, parent_number, backfill_id, group_id, concurrency_group, concurrency_limit, state)
+        params, vars, note, parent_run_id, parent_number, backfill_id, group_id, concurrency_group, concurrency_limit, state)
     SELECT k.id, k.pipeline_id, k.revision_id, k.number, k.namespace, k.pipeline, 'pipeline', k.scheduled_at, k.interval_start, k.interval_end,
-        k.params, k.vars, k.parent_run_id, CASE WHEN k.parent_run_id IS NOT NULL THEN k.parent_number END,
+        k.params, k.vars, k.note, k.parent_run_id, CASE WHEN k.parent_run_id IS NOT NULL THEN k.parent_number END,
         nullif(k.backfill_id, 0), k.group_id, k.concurrency_group, k.concurrency_limit, 'queued'
     FROM k
 ), opened AS (
@@ -428,6 +432,7 @@ type InsertAskedRunsParams struct {
 	Waits          []bool
 	Besides        []bool
 	Backfills      []int64
+	Notes          []string
 }
 
 // InsertAskedRuns writes runs that other runs ask for, queued, with their open rows, their events and wakes
@@ -453,6 +458,7 @@ func (q *Queries) InsertAskedRuns(ctx context.Context, arg InsertAskedRunsParams
 		arg.Waits,
 		arg.Besides,
 		arg.Backfills,
+		arg.Notes,
 	)
 	return err
 }

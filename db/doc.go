@@ -6,11 +6,13 @@
 // Every transaction takes its row locks in this order, and several rows of one
 // kind in order of their keys, by SELECT … ORDER BY … FOR UPDATE before the write:
 //
-//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, http_wait, child_run, task, approval
+//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, http_wait, child_run, task, approval, follow_up
 //
-// Whoever makes the runs that others ask for holds rows of child_run first, and
-// after them only groups that it makes and pipeline_counter, for which nobody
-// waits who holds what is between them.
+// Whoever makes the runs that others ask for holds rows of child_run or follow_up
+// first, and after them only groups and runs that it makes and pipeline_counter,
+// for which nobody waits who holds what is between them. Whoever ends a run waits
+// for a row of follow_up only while that transaction commits: to change the row is
+// the last thing it does.
 //
 // Rows of wake, event and log_chunk are only inserted by whoever leaves one. A
 // wake is always a new row, never an upsert on one that the scheduler may just be

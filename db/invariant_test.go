@@ -299,6 +299,7 @@ var corruptions = map[string][]string{
 		"INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at) VALUES ($R3, 0, 1, '', now() - interval '1 m')",
 		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, asked_at) VALUES ($R3, 0, 1, '', '', true, 1, now() - interval '1 m')",
 		"INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, run_id, number) VALUES ($R3, 0, 1, '', '', true, 1, $R5, 5); UPDATE run SET ended_at = now() - interval '1 m' WHERE id = $R5",
+		"INSERT INTO follow_up (upstream_run_id, pipeline_id, ordinal, depth, asked_at) VALUES ($R3, 1, 0, 1, now() - interval '1 m')",
 	},
 }
 

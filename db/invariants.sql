@@ -721,6 +721,8 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT h.run_id, h.number, 'wait' FROM public.http_wait AS h WHERE h.ended_at < now() - g.v
     UNION ALL
+    SELECT f.upstream_run_id, 0, 'trigger' FROM public.follow_up AS f WHERE f.run_id IS NULL AND f.asked_at < now() - g.v
+    UNION ALL
     SELECT t.run_id, t.number, 'wait' FROM task AS t WHERE t.state = 'waiting' AND t.reason = 'wait' AND least(t.wake_at, t.deadline_at) < now() - g.v
 ) AS a
 WHERE g.k = 'reap_grace';

@@ -154,7 +154,8 @@ FROM (
             OR coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'p' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false))::boolean AS woken,
         coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'g' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS admit,
         coalesce((SELECT w.not_before <= statement_timestamp() FROM wake AS w WHERE w.kind = 'b' ORDER BY w.kind, w.not_before, w.id LIMIT 1), false)::boolean AS backfill,
-        EXISTS (SELECT 1 FROM child_run AS c WHERE c.run_id IS NULL AND c.reason IS NULL)::boolean AS asked,
+        (EXISTS (SELECT 1 FROM child_run AS c WHERE c.run_id IS NULL AND c.reason IS NULL)
+            OR EXISTS (SELECT 1 FROM follow_up AS f WHERE f.run_id IS NULL))::boolean AS asked,
         (EXISTS (SELECT 1 FROM open_run AS o WHERE o.deadline_at <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM ready AS r WHERE r.queue_deadline <= statement_timestamp())
             OR EXISTS (SELECT 1 FROM waiter AS w WHERE w.queue_deadline <= statement_timestamp())

@@ -81,7 +81,7 @@ BEGIN
             ('syn_scheduler', 'UPDATE (stopped_at), DELETE ON executor'),
             ('syn_scheduler', 'INSERT, UPDATE, DELETE ON remote_object'),
             ('syn_scheduler', 'UPDATE (tzdata_version) ON installation'),
-            ('syn_scheduler', 'SELECT, INSERT, UPDATE, DELETE ON approval, child_run'),
+            ('syn_scheduler', 'SELECT, INSERT, UPDATE, DELETE ON approval, child_run, follow_up'),
             ('syn_scheduler', 'USAGE ON SEQUENCE run_seq'),
             ('syn_scheduler', 'EXECUTE ON FUNCTION next_run_id(), ensure_partitions(date, integer), partitions_ahead(date), partitions_before(text, date), drop_runs(date), drop_ticks(date), drop_logs(date), drop_events(date), analyze_history(text), inv.report()'),
 

@@ -80,6 +80,7 @@ type creation struct {
 	group     *expr.Template // nil: the pipeline is its own group
 	defaults  map[string]value
 	schedules map[string]value // params, by the schedule's id
+	triggers  []trigger        // in file order
 }
 
 func (g *Graph) compileCreation() error {
@@ -115,7 +116,7 @@ func (g *Graph) compileCreation() error {
 		}
 		c.group = t
 	}
-	return nil
+	return g.compileTriggers()
 }
 
 // Create works out what a run is made with: its params with their defaults, and

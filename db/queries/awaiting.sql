@@ -246,12 +246,12 @@ WITH k AS (
         unnest(@params::text[])::jsonb AS params, unnest(@vars::text[])::jsonb AS vars,
         unnest(@groups::bigint[]) AS group_id, unnest(@group_names::text[]) AS concurrency_group, unnest(@limits::int[]) AS concurrency_limit,
         nullif(unnest(@parents::bigint[]), 0) AS parent_run_id, unnest(@parent_numbers::int[]) AS parent_number,
-        unnest(@waits::boolean[]) AS waits, unnest(@besides::boolean[]) AS beside, unnest(@backfills::bigint[]) AS backfill_id
+        unnest(@waits::boolean[]) AS waits, unnest(@besides::boolean[]) AS beside, unnest(@backfills::bigint[]) AS backfill_id, unnest(@notes::text[]) AS note
 ), made AS (
     INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, scheduled_at, interval_start, interval_end,
-        params, vars, parent_run_id, parent_number, backfill_id, group_id, concurrency_group, concurrency_limit, state)
+        params, vars, note, parent_run_id, parent_number, backfill_id, group_id, concurrency_group, concurrency_limit, state)
     SELECT k.id, k.pipeline_id, k.revision_id, k.number, k.namespace, k.pipeline, 'pipeline', k.scheduled_at, k.interval_start, k.interval_end,
-        k.params, k.vars, k.parent_run_id, CASE WHEN k.parent_run_id IS NOT NULL THEN k.parent_number END,
+        k.params, k.vars, k.note, k.parent_run_id, CASE WHEN k.parent_run_id IS NOT NULL THEN k.parent_number END,
         nullif(k.backfill_id, 0), k.group_id, k.concurrency_group, k.concurrency_limit, 'queued'
     FROM k
 ), opened AS (
@@ -268,9 +268,13 @@ INSERT INTO event (kind, entity_id, pipeline_id, to_state, cause)
 SELECT 'run', k.id, k.pipeline_id, 'queued', 'pipeline'
 FROM k;
 
--- DropOldAwaited forgets the questions and the calls of runs that are gone.
+-- DropOldAwaited forgets the questions, the calls and the follow-ups of runs that are gone.
 -- name: DropOldAwaited :exec
-WITH questions AS (
+WITH followed AS (
+    DELETE FROM follow_up AS f
+    WHERE f.upstream_run_id < @before::bigint
+      AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.id = f.upstream_run_id)
+), questions AS (
     DELETE FROM approval AS p
     WHERE p.run_id < @before::bigint
       AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.id = p.run_id)

@@ -15,6 +15,7 @@ type metrics struct {
 	released prometheus.Counter
 	runs     *prometheus.CounterVec
 	seconds  prometheus.Histogram
+	triggers *prometheus.CounterVec
 	reapings *prometheus.CounterVec
 	repairs  *prometheus.CounterVec
 }
@@ -26,10 +27,11 @@ func newMetrics(r *prometheus.Registry) *metrics {
 		released: prometheus.NewCounter(prometheus.CounterOpts{Name: "synthesizer_tasks_released_total", Help: "Tasks that became ready."}),
 		runs:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "synthesizer_runs_ended_total", Help: "Runs that ended, by state."}, []string{"state"}),
 		seconds:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "synthesizer_run_seconds", Help: "How long runs took.", Buckets: prometheus.ExponentialBuckets(0.1, 4, 10)}),
+		triggers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "synthesizer_triggers_total", Help: "Triggers answered after the end of a run, by what they got."}, []string{"answer"}),
 		reapings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "synthesizer_reaped_total", Help: "What the reaper acted on: dead executors, lost attempts, runs and queued tasks out of time, pauses that were over."}, []string{"what"}),
 		repairs:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "synthesizer_repairs_total", Help: "What the sweep had to mend. Anything but 0 is a defect."}, []string{"what"}),
 	}
-	r.MustRegister(m.ticks, m.late, m.released, m.runs, m.seconds, m.reapings, m.repairs)
+	r.MustRegister(m.ticks, m.late, m.released, m.runs, m.seconds, m.triggers, m.reapings, m.repairs)
 	return m
 }
 
@@ -48,6 +50,9 @@ func (m *metrics) advanced(o advance.Outcome) {
 	for _, end := range o.Finished {
 		m.runs.WithLabelValues(string(end.State)).Inc()
 		m.seconds.Observe(end.Seconds)
+	}
+	for _, answer := range o.Triggers {
+		m.triggers.WithLabelValues(answer).Inc()
 	}
 }
 

@@ -42,15 +42,16 @@ func New(pool *db.Pool, revisions *revision.Cache, log *slog.Logger, told func(O
 
 // Outcome is what a transaction did.
 type Outcome struct {
-	Runs     int   // looked at
-	Released int   // tasks that became ready
-	Finished []End // runs that ended
-	Stopped  bool  // live attempts were asked to stop
-	Woken    bool  // somebody in the scheduler has more to do: a pool, a group
-	Asked    bool  // runs of other pipelines are asked for
-	Polls    bool  // executors have something new to ask services for
-	Full     bool  // there was more than one batch
-	Backfill bool  // a run of a backfill ended: it may make another
+	Runs     int      // looked at
+	Released int      // tasks that became ready
+	Finished []End    // runs that ended
+	Stopped  bool     // live attempts were asked to stop
+	Woken    bool     // somebody in the scheduler has more to do: a pool, a group
+	Asked    bool     // runs of other pipelines are asked for
+	Polls    bool     // executors have something new to ask services for
+	Full     bool     // there was more than one batch
+	Backfill bool     // a run of a backfill ended: it may make another
+	Triggers []string // what triggers were answered: run, failed, or why there is none
 
 	ended []db.FinishRunsRow // not in the rollups yet
 }
@@ -73,6 +74,7 @@ func (o *Outcome) Add(p Outcome) {
 	o.Polls = o.Polls || p.Polls
 	o.Full = o.Full || p.Full
 	o.Backfill = o.Backfill || p.Backfill
+	o.Triggers = append(o.Triggers, p.Triggers...)
 	o.ended = append(o.ended, p.ended...)
 }
 

@@ -125,6 +125,7 @@ func (b *batch) finishRuns(ctx context.Context, q *db.Queries, out *Outcome) err
 	out.ended = append(out.ended, rows...)
 	for _, row := range rows {
 		out.Backfill = out.Backfill || row.BackfillID > 0
+		out.Asked = out.Asked || row.Followed
 		out.Finished = append(out.Finished, End{RunID: row.ID, State: flow.State(row.State), Seconds: row.Seconds})
 	}
 	return nil

@@ -9,9 +9,20 @@ import (
 
 // Make makes what is asked for in the caller's transaction.
 func (f *Follower) Make(ctx context.Context, q *db.Queries) error {
-	wants, err := lock(ctx, q, batchSize)
-	if err != nil || len(wants) == 0 {
-		return err
+	for _, k := range []queue{f.calls, f.triggers} {
+		wants, err := k.lock(ctx, q, batchSize)
+		if err != nil {
+			return err
+		}
+		if len(wants) == 0 {
+			continue
+		}
+		if err := f.make(ctx, q, wants, &advance.Outcome{}); err != nil {
+			return err
+		}
+		if err := k.answer(ctx, q, wants); err != nil {
+			return err
+		}
 	}
-	return f.make(ctx, q, wants, &advance.Outcome{})
+	return nil
 }

@@ -39,12 +39,23 @@ type Follower struct {
 	revisions *revision.Cache
 	told      func(advance.Outcome)
 	log       *slog.Logger
-	alone     int // so many requests are served one by one: a batch has failed
+
+	calls, triggers queue
+}
+
+// A queue is where runs are asked for.
+type queue struct {
+	lock   func(ctx context.Context, q *db.Queries, n int) ([]*want, error)
+	answer func(ctx context.Context, q *db.Queries, wants []*want) error
+	alone  int // so many requests are served one by one: a batch has failed
 }
 
 // New makes a Follower. told hears what each turn did, once it is committed.
 func New(pool *db.Pool, revisions *revision.Cache, log *slog.Logger, told func(advance.Outcome)) *Follower {
-	return &Follower{pool: pool, revisions: revisions, told: told, log: log}
+	return &Follower{
+		pool: pool, revisions: revisions, told: told, log: log,
+		calls: queue{lock: lock, answer: answer}, triggers: queue{lock: lockTriggers, answer: answerTriggers},
+	}
 }
 
 // A want is one run that is asked for, on its way.
@@ -57,7 +68,11 @@ type want struct {
 	id, group      int64
 	beside         bool
 	reason, detail string // why there is none
+	trigger        *trigger
 }
+
+// ended is a run that ends as soon as it is made.
+func (w *want) ended() bool { return w.trigger != nil && w.trigger.failed != "" }
 
 func (w *want) refuse(reason, format string, args ...any) {
 	w.reason, w.detail = reason, fmt.Sprintf(format, args...)
@@ -66,31 +81,46 @@ func (w *want) refuse(reason, format string, args ...any) {
 // errMoved asks for another try: what a run was worked out with has changed.
 var errMoved = errors.New("the number of a run changed its group")
 
-// Step makes a batch of the runs that tasks have asked for. What is wrong with
-// one of them is the answer to its task, not an error.
+// Step makes a batch of the runs that tasks have asked for, and one of those
+// that triggers ask for. What is wrong with one of them is the answer, not an
+// error.
 func (f *Follower) Step(ctx context.Context) error {
+	called := f.serve(ctx, &f.calls)
+	if called != nil && !errors.Is(called, loop.ErrMore) {
+		return called
+	}
+	if err := f.serve(ctx, &f.triggers); err != nil {
+		return err
+	}
+	return called
+}
+
+func (f *Follower) serve(ctx context.Context, k *queue) error {
 	size := batchSize
-	if f.alone > 0 {
+	if k.alone > 0 {
 		size = 1
 	}
 	var out advance.Outcome
 	var wants []*want
 	err := db.InTx(ctx, f.pool, func(q *db.Queries) (err error) {
 		out = advance.Outcome{}
-		if wants, err = lock(ctx, q, size); err != nil || len(wants) == 0 {
+		if wants, err = k.lock(ctx, q, size); err != nil || len(wants) == 0 {
 			return err
 		}
-		return f.make(ctx, q, wants, &out)
+		if err := f.make(ctx, q, wants, &out); err != nil {
+			return err
+		}
+		return k.answer(ctx, q, wants)
 	})
 	switch {
 	case errors.Is(err, errMoved):
 		return loop.ErrMore
 	case err != nil && len(wants) > 0 && !advance.Transient(ctx, err) && !db.IsCutShort(err):
-		return f.isolate(ctx, wants, err)
+		return f.isolate(ctx, k, wants, err)
 	case err != nil:
-		return fmt.Errorf("make child runs: %w", err)
+		return fmt.Errorf("make runs that others ask for: %w", err)
 	}
-	f.alone = max(0, f.alone-len(wants))
+	k.alone = max(0, k.alone-len(wants))
 	f.told(out)
 	if len(wants) == size {
 		return loop.ErrMore
@@ -100,22 +130,30 @@ func (f *Follower) Step(ctx context.Context) error {
 
 // isolate serves the requests of a batch that failed one by one. One that fails
 // alone is answered with no.
-func (f *Follower) isolate(ctx context.Context, wants []*want, cause error) error {
+func (f *Follower) isolate(ctx context.Context, k *queue, wants []*want, cause error) error {
 	if len(wants) > 1 {
-		f.log.Warn("follow: a batch of child runs cannot be made, trying them one by one", "runs", len(wants), "error", cause)
-		f.alone = len(wants)
+		f.log.Warn("follow: a batch of runs cannot be made, trying them one by one", "runs", len(wants), "error", cause)
+		k.alone = len(wants)
 		return loop.ErrMore
 	}
 	w := wants[0]
-	f.log.Error("follow: a child run cannot be made, please report it", "pipeline", w.ask.Namespace+"/"+w.ask.Pipeline, "parent", w.ask.ParentRunID, "error", cause)
-	f.alone = max(0, f.alone-1)
+	f.log.Error("follow: a run cannot be made, please report it", "pipeline", w.ask.Namespace+"/"+w.ask.Pipeline, "for", w.cause(), "error", cause)
+	k.alone = max(0, k.alone-1)
 	w.refuse(reasonBroken, "the run could not be made: %v", cause)
-	err := db.InTx(ctx, f.pool, func(q *db.Queries) error { return answer(ctx, q, wants) })
+	err := db.InTx(ctx, f.pool, func(q *db.Queries) error { return k.answer(ctx, q, wants) })
 	if err != nil {
-		return fmt.Errorf("refuse a child run: %w", err)
+		return fmt.Errorf("refuse a run: %w", err)
 	}
 	f.told(advance.Outcome{Woken: true})
 	return loop.ErrMore
+}
+
+// cause is the run on whose behalf one is made.
+func (w *want) cause() int64 {
+	if w.trigger != nil {
+		return w.trigger.row.UpstreamRunID
+	}
+	return w.ask.ParentRunID
 }
 
 // lock locks up to n requests.
@@ -149,9 +187,17 @@ func (f *Follower) make(ctx context.Context, q *db.Queries, wants []*want, out *
 		if err := insert(ctx, q, good); err != nil {
 			return err
 		}
+		if err := endFailed(ctx, q, good, out); err != nil {
+			return err
+		}
 	}
 	out.Woken, out.Runs = true, len(wants)
-	return answer(ctx, q, wants)
+	for _, w := range wants {
+		if w.trigger != nil {
+			out.Triggers = append(out.Triggers, w.trigger.answer(w))
+		}
+	}
+	return nil
 }
 
 // find finds the definitions that are called: the newest of each pipeline.
@@ -196,6 +242,9 @@ func (f *Follower) find(ctx context.Context, q *db.Queries, wants []*want) error
 		default:
 			w.pipeline, w.rev = p, revisions[p.RevisionID]
 		}
+		if w.trigger != nil && w.reason == "" {
+			w.trigger.look(w)
+		}
 	}
 	return nil
 }
@@ -225,25 +274,38 @@ func prepare(ctx context.Context, q *db.Queries, wants []*want) error {
 		if w.reason != "" {
 			continue
 		}
-		params, err := expr.FromJSON(w.ask.Params)
-		if err != nil {
-			return fmt.Errorf("read params of a child run: %w", err)
-		}
-		given, _ := params.(map[string]any)
 		n := max(last[w.pipeline.ID], w.pipeline.Last) + 1
 		w.request = flow.Request{
-			Trigger: "pipeline", Params: given, Call: true, Number: n, Revision: w.rev.Number, Vars: vars[w.ask.Namespace], CreatedAt: w.ask.Now,
+			Trigger: "pipeline", Call: w.trigger == nil, Number: n, Revision: w.rev.Number, Vars: vars[w.ask.Namespace], CreatedAt: w.ask.Now,
 			ScheduledAt: w.ask.ScheduledAt, IntervalStart: w.ask.IntervalStart, IntervalEnd: w.ask.IntervalEnd,
 		}
-		if w.created, err = w.rev.Graph.Create(w.request); err != nil {
-			bad, ok := errors.AsType[*flow.CreateError](err)
-			if !ok {
-				return err
-			}
-			w.refuse(bad.Reason, "%s", bad.Error())
+		if err := w.workOut(); err != nil {
+			return err
+		}
+		if w.reason != "" {
 			continue
 		}
 		last[w.pipeline.ID] = n
+	}
+	return nil
+}
+
+// workOut evaluates what the run is made with.
+func (w *want) workOut() error {
+	if w.trigger != nil {
+		return w.trigger.workOut(w)
+	}
+	params, err := expr.FromJSON(w.ask.Params)
+	if err != nil {
+		return fmt.Errorf("read params of a child run: %w", err)
+	}
+	w.request.Params, _ = params.(map[string]any)
+	if w.created, err = w.rev.Graph.Create(w.request); err != nil {
+		bad, ok := errors.AsType[*flow.CreateError](err)
+		if !ok {
+			return err
+		}
+		w.refuse(bad.Reason, "%s", bad.Error())
 	}
 	return nil
 }
@@ -340,12 +402,15 @@ func draw(ctx context.Context, q *db.Queries, wants []*want) error {
 		next[w.pipeline.ID]++
 		moved := n != w.request.Number
 		w.request.ID, w.request.Number = w.id, n
+		if w.ended() {
+			continue // it reads nothing any more
+		}
 		joined := w.created.Group
 		if w.created, err = w.rev.Graph.Create(w.request); err != nil || w.created.Group != joined {
 			if err == nil && moved {
 				return errMoved
 			}
-			return fmt.Errorf("work out a child run of %s/%s once more: %w", w.pipeline.Namespace, w.pipeline.Name, cmp.Or(err, errMoved))
+			return fmt.Errorf("work out a run of %s/%s once more: %w", w.pipeline.Namespace, w.pipeline.Name, cmp.Or(err, errMoved))
 		}
 	}
 	return nil
@@ -382,6 +447,7 @@ func insert(ctx context.Context, q *db.Queries, wants []*want) error {
 		p.Waits = append(p.Waits, w.ask.Waits)
 		p.Besides = append(p.Besides, w.beside)
 		p.Backfills = append(p.Backfills, w.ask.BackfillID)
+		p.Notes = append(p.Notes, w.note())
 	}
 	if err := q.InsertAskedRuns(ctx, p); err != nil {
 		return fmt.Errorf("store child runs: %w", err)

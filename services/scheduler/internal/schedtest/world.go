@@ -141,6 +141,9 @@ func (w *World) add(p *pipeline.Pipeline, next time.Time) {
 			w.Exec(`INSERT INTO lane (labels) VALUES ($1) ON CONFLICT DO NOTHING`, labels)
 		}
 	}
+	for i, t := range p.Triggers {
+		w.Exec(`INSERT INTO pipeline_trigger (pipeline_id, ordinal, revision_id, upstream_namespace, upstream_name) VALUES ($1, $2, $3, $4, $5)`, id, i, rev, t.Namespace, t.Name)
+	}
 	for _, s := range p.Schedules {
 		w.Exec(`INSERT INTO schedule (pipeline_id, revision_id, name, catchup, next_at) VALUES ($1, $2, $3, $4, $5)`, id, rev, s.ID, s.Catchup, next)
 	}
@@ -231,7 +234,7 @@ func (w *World) Settle() {
 		w.step(w.Advancer.Step)
 		w.step(w.Backfill.Step)
 		w.step(w.Follower.Step)
-		if Value[int64](w, `SELECT (SELECT count(*) FROM wake WHERE not_before <= now()) + (SELECT count(*) FROM child_run WHERE run_id IS NULL AND reason IS NULL)`) == 0 {
+		if Value[int64](w, `SELECT (SELECT count(*) FROM wake WHERE not_before <= now()) + (SELECT count(*) FROM child_run WHERE run_id IS NULL AND reason IS NULL) + (SELECT count(*) FROM follow_up WHERE run_id IS NULL)`) == 0 {
 			return
 		}
 	}

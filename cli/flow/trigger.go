@@ -1,0 +1,101 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
+	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
+)
+
+// ReasonTriggerDepth is why a run fails at once: too many runs have started
+// each other in a row.
+const ReasonTriggerDepth = "trigger_depth"
+
+// MaxTriggerDepth is how many runs may start each other in a row by triggers.
+const MaxTriggerDepth = 10
+
+// An Event is a run of another pipeline that has ended.
+type Event struct {
+	ID, Number          int64
+	Namespace, Pipeline string
+	State               State
+	Reason              string
+	Params, Outputs     map[string]any
+
+	IntervalStart, IntervalEnd time.Time
+}
+
+// trigger is what the end of another run evaluates.
+type trigger struct {
+	when   *expr.Program // nil: always
+	params value
+}
+
+func (g *Graph) compileTriggers() error {
+	for _, t := range g.p.Triggers {
+		var c trigger
+		scope := dynamic(false, "event", "interval", "vars")
+		var refs []expr.Ref
+		var err error
+		if len(t.Params) > 0 {
+			if c.params, err = compileValue(t.Params, scope, &refs); err != nil {
+				return fmt.Errorf("params of trigger %s/%s: %w", t.Namespace, t.Name, err)
+			}
+		}
+		if t.If != "" {
+			scope.Field, scope.Want = "if", expr.Of(expr.KindBoolean)
+			if c.when, err = expr.Compile(string(t.If), scope); err != nil {
+				return fmt.Errorf("if of trigger %s/%s: %w", t.Namespace, t.Name, err)
+			}
+		}
+		g.create.triggers = append(g.create.triggers, c)
+	}
+	return nil
+}
+
+// Answers says whether a trigger, by its place in the file, waits for runs that
+// end like this one.
+func (g *Graph) Answers(ordinal int, e Event) bool {
+	if ordinal >= len(g.p.Triggers) {
+		return false // another revision had more of them
+	}
+	t := g.p.Triggers[ordinal]
+	return t.Namespace == e.Namespace && t.Name == e.Pipeline && e.State.Ended() && e.State != Skipped &&
+		(t.Result == "any" || t.Result == string(e.State))
+}
+
+// Triggered works out what a trigger that Answers an event gives to the params
+// of its run; ok is false if its condition is. The error is a *CreateError.
+func (g *Graph) Triggered(ordinal int, e Event, vars map[string]string) (params map[string]any, ok bool, err error) {
+	t, c := g.p.Triggers[ordinal], g.create.triggers[ordinal]
+	names := expr.Vars{Zone: g.Zone(""), Names: map[string]any{
+		"event": map[string]any{"run": map[string]any{
+			"id": e.ID, "number": e.Number, "pipeline": e.Namespace + "/" + e.Pipeline, "result": string(e.State), "reason": e.Reason,
+			"params": orEmpty(e.Params), "outputs": orEmpty(e.Outputs),
+		}},
+		"interval": map[string]any{"start": e.IntervalStart, "end": e.IntervalEnd},
+		"vars":     vars,
+	}}
+	if c.when != nil {
+		v, err := c.when.Eval(names)
+		if err != nil {
+			return nil, false, triggerError(t, "if", err)
+		}
+		if v != true {
+			return nil, false, nil
+		}
+	}
+	v, err := c.params.eval(names)
+	if err != nil {
+		return nil, false, triggerError(t, "params", err)
+	}
+	params, _ = v.(map[string]any)
+	return params, true, nil
+}
+
+func triggerError(t pipeline.Trigger, field string, err error) error {
+	bad := &CreateError{}
+	bad.add(ReasonExpression, "", fmt.Sprintf("%s of trigger %s/%s: %s", field, t.Namespace, t.Name, err), "")
+	return bad
+}

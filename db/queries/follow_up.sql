@@ -1,0 +1,51 @@
+-- LockFollowUps locks runs that triggers ask for and nobody has made, oldest first, with the runs that have
+-- ended.
+-- name: LockFollowUps :many
+SELECT k.upstream_run_id, k.pipeline_id, k.ordinal, k.depth, p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused,
+    r.number, r.namespace AS upstream_namespace, r.pipeline AS upstream, r.state, r.reason, r.params, r.outputs,
+    r.scheduled_at, r.interval_start, r.interval_end, now()::timestamptz AS now
+FROM (
+    SELECT f.upstream_run_id, f.pipeline_id, f.ordinal, f.depth
+    FROM follow_up AS f
+    WHERE f.run_id IS NULL
+    ORDER BY f.asked_at
+    LIMIT @batch::int
+    FOR UPDATE SKIP LOCKED
+) AS k
+JOIN pipeline AS p ON p.id = k.pipeline_id
+CROSS JOIN LATERAL (
+    SELECT r.number, r.namespace, r.pipeline, r.state, r.reason, r.params, r.outputs, r.scheduled_at, r.interval_start, r.interval_end
+    FROM run AS r
+    WHERE r.id = k.upstream_run_id
+    OFFSET 0
+) AS r;
+
+-- AnswerFollowUps says which runs triggers got. The rows of those that get none go; run 0 stands for none. It
+-- is the last statement that may be waited for: whoever ends a run once more waits for the row.
+-- name: AnswerFollowUps :exec
+WITH k AS (
+    SELECT unnest(@upstreams::bigint[]) AS upstream_run_id, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@ordinals::smallint[]) AS ordinal,
+        unnest(@run_ids::bigint[]) AS run_id, unnest(@reasons::text[]) AS reason, unnest(@tolds::boolean[]) AS told
+), made AS (
+    UPDATE follow_up AS f
+    SET run_id = k.run_id
+    FROM k
+    WHERE f.upstream_run_id = k.upstream_run_id
+      AND f.pipeline_id = k.pipeline_id
+      AND f.ordinal = k.ordinal
+      AND f.run_id IS NULL
+      AND k.run_id > 0
+), dropped AS (
+    DELETE FROM follow_up AS f
+    USING k
+    WHERE f.upstream_run_id = k.upstream_run_id
+      AND f.pipeline_id = k.pipeline_id
+      AND f.ordinal = k.ordinal
+      AND f.run_id IS NULL
+      AND k.run_id = 0
+)
+INSERT INTO event (kind, entity_id, pipeline_id, reason, cause, actor, detail)
+SELECT 'pipeline', k.pipeline_id, k.pipeline_id, 'trigger_dropped', k.reason, 'scheduler', jsonb_build_object('run_id', k.upstream_run_id)
+FROM k
+WHERE k.run_id = 0
+  AND k.told;
