@@ -59,6 +59,10 @@ func (a *App) Rerun(ctx context.Context, by Actor, ref RunRef, key string, req a
 		if row.Run.EndedAt == nil { // before anything is said about what cannot be yet
 			return reopenError(reopen.ErrOpen, row, r.Mode)
 		}
+		if row.Run.StartedAt == nil && (row.Run.Reason == flow.ReasonParams || row.Run.Reason == flow.ReasonExpression) {
+			return api.Errorf(api.Conflict, "run %s has no params: those that a trigger gives could not be worked out", exactly(row)).
+				WithHint("synctl run %s starts a run with params by hand", exactly(row).of())
+		}
 		if err := a.roomToRerun(ctx, q, def, row); err != nil {
 			return err
 		}
