@@ -141,7 +141,7 @@ func answeredBefore(ctx context.Context, q *db.Queries, run int64, key string, c
 		return false, fmt.Errorf("look up a key: %w", err)
 	}
 	if !bytes.Equal(k.ContentHash, content) {
-		return false, api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
+		return false, errKeyUsed(key)
 	}
 	return true, nil
 }
