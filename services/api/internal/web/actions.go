@@ -31,7 +31,7 @@ func (s *Server) confirmCancel(c echo.Context) (ConfirmPage, error) {
 	page.Ref, page.Number = ref, got.Run.Number
 	page.Title = fmt.Sprintf("Cancel %s #%d", ref, got.Run.Number)
 	page.Heading, page.Button, page.Danger = page.Title+"?", "Cancel the run", true
-	page.Action, page.Back = ref.Run(got.Run.Number, "cancel"), ref.Run(got.Run.Number)
+	page.Action, page.Back = ref.Act(got.Run.Number, "cancel"), ref.Run(got.Run.Number)
 	page.Reason, page.May = "Reason", may(who, api.RoleOperator, ref.Namespace)
 	page.Command = fmt.Sprintf("synctl cancel %s#%d", ref.Command(), got.Run.Number)
 	if got.Run.EndedAt != nil {

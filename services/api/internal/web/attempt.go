@@ -92,7 +92,7 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 	page.Command = "synctl logs " + shellWord(fmt.Sprintf("%s#%d/%s:%d", ref.Command(), got.Run.Number, page.Task, number))
 	if got.Run.EndedAt != nil {
 		page.Head.May = may(actor(c), api.RoleOperator, ref.Namespace)
-		page.Head.Rerun = ref.Run(got.Run.Number, "rerun") + query("mode", "from", "task", got.Task.Name)
+		page.Head.Rerun = ref.Act(got.Run.Number, "rerun") + query("mode", "from", "task", got.Task.Name)
 		page.Head.Mark = ref.Run(got.Run.Number, page.Task, "mark")
 	}
 	page.Script = tidy(strings.TrimRight(got.Script+got.Command, "\n"))

@@ -60,9 +60,9 @@ var screens = []struct{ name, path string }{
 	{"attempt-never", "/p/default/nightly_etl/6/report/1"},
 	{"run-form", "/p/default/nightly_etl/run"},
 	{"run-form-like", "/p/default/nightly_etl/run?like=7"},
-	{"cancel", "/p/default/nightly_etl/7/cancel"},
-	{"rerun", "/p/default/nightly_etl/6/rerun?mode=failed"},
-	{"rerun-refused", "/p/default/nightly_etl/7/rerun?mode=all"},
+	{"cancel", "/p/default/nightly_etl/7/-/cancel"},
+	{"rerun", "/p/default/nightly_etl/6/-/rerun?mode=failed"},
+	{"rerun-refused", "/p/default/nightly_etl/7/-/rerun?mode=all"},
 	{"mark", "/p/default/nightly_etl/6/load/mark"},
 	{"mark-open", "/p/default/nightly_etl/7/extract_customers/mark"},
 	{"pause", "/p/default/nightly_etl/pause"},
@@ -210,7 +210,7 @@ func TestHostileTextDoesNothing(t *testing.T) {
 	for _, path := range []string{
 		"/p", "/p?q=" + "%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E", "/p/default/nightly_etl", "/p/default/nightly_etl/ticks", "/p/default/nightly_etl/definition",
 		"/p/default/nightly_etl/1", "/p/default/nightly_etl/1?task=shards", "/p/default/nightly_etl/2", "/p/default/nightly_etl/1/extract_orders/1", "/p/default/nightly_etl/1/shards%5B1%5D/1",
-		"/p/default/nightly_etl/2/extract_orders/1", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
+		"/p/default/nightly_etl/2/extract_orders/1", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/-/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
 		"/secrets", "/vars", "/vars/set?namespace=default&name=HOSTILE", "/vars/delete?namespace=default&name=HOSTILE", "/secrets/set?name=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&namespace=%22%3E%3Cscript%3E",
 		"/p/%3Cscript%3Ewindow.__pwned=1%3C%2Fscript%3E/x", "/p/default/nightly_etl/1/%3Cimg%20src=x%20onerror=window.__pwned=1%3E/1", "/nowhere/%22%3E%3Cscript%3Ewindow.__pwned=1%3C/script%3E", "/p?%3Cscript%3E=1",
 	} {
@@ -273,7 +273,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.until(`document.querySelector("#run-details").textContent.includes("77")`)
 
 	b.press("main .title .actions a.button") // Cancel…
-	b.until(`location.pathname == "/p/default/nightly_etl/9/cancel"`)
+	b.until(`location.pathname == "/p/default/nightly_etl/9/-/cancel"`)
 	b.fill("#reason", "a mistake")
 	b.press("button.danger")
 	b.until(`location.pathname == "/p/default/nightly_etl/9"`)
@@ -288,7 +288,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.until(`location.pathname == "/p/default/nightly_etl/6" && document.querySelector(".flash").textContent.includes("load is marked skipped. The run: succeeded.")`)
 	b.until(`document.querySelector("#run-tasks").textContent.includes("marked skipped by")`)
 	b.press("main .title .actions a.primary") // Re-run skipped
-	b.until(`location.pathname == "/p/default/nightly_etl/6/rerun" && location.search.includes("failed")`)
+	b.until(`location.pathname == "/p/default/nightly_etl/6/-/rerun" && location.search.includes("failed")`)
 	b.fill("#reason", "after all")
 	b.press("form.card button.primary")
 	b.until(`location.pathname == "/p/default/nightly_etl/6" && document.querySelector(".flash").textContent.includes("runs again")`)

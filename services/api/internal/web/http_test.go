@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/access"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/app"
 	"github.com/synthesizer-dev/synthesizer/services/api/internal/web"
@@ -197,8 +198,8 @@ var least = map[string]api.Role{
 	"GET /": "viewer", "GET /me": "viewer", "POST /me": "viewer", "GET /p": "viewer", "GET /p/:ns": "viewer", "GET /p/:ns/:name": "viewer", "GET /p/:ns/:name/runs": "viewer",
 	"GET /p/:ns/:name/ticks": "viewer", "GET /p/:ns/:name/definition": "viewer", "GET /p/:ns/:name/run": "viewer", "POST /p/:ns/:name/run": "operator",
 	"GET /p/:ns/:name/pause": "viewer", "POST /p/:ns/:name/pause": "operator", "POST /p/:ns/:name/resume": "operator", "GET /p/:ns/:name/:no": "viewer",
-	"GET /p/:ns/:name/:no/rerun": "viewer", "POST /p/:ns/:name/:no/rerun": "operator", "GET /p/:ns/:name/:no/:task/mark": "viewer", "POST /p/:ns/:name/:no/:task/mark": "operator",
-	"GET /p/:ns/:name/:no/cancel": "viewer", "POST /p/:ns/:name/:no/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
+	"GET /p/:ns/:name/:no/-/rerun": "viewer", "POST /p/:ns/:name/:no/-/rerun": "operator", "GET /p/:ns/:name/:no/:task/mark": "viewer", "POST /p/:ns/:name/:no/:task/mark": "operator",
+	"GET /p/:ns/:name/:no/-/cancel": "viewer", "POST /p/:ns/:name/:no/-/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
 	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /pools": "viewer", "GET /pools/:ns/:name": "viewer", "GET /events": "viewer",
 	"GET /secrets": "viewer", "GET /secrets/set": "viewer", "POST /secrets/set": "author", "GET /secrets/delete": "viewer", "POST /secrets/delete": "author",
 	"GET /vars": "viewer", "GET /vars/set": "viewer", "POST /vars/set": "author", "GET /vars/delete": "viewer", "POST /vars/delete": "author",
@@ -263,6 +264,56 @@ func TestEveryPageAsksForItsRole(t *testing.T) {
 	w.want(people[api.RoleViewer].post("/p/default/nightly_etl/run"), http.StatusForbidden, "No right to do this", "role viewer, this needs operator")
 }
 
+// An address in which a name may stand must not have a word of ours in its place:
+// what is called so would be hidden.
+func TestNoNameHidesBehindAnAddress(t *testing.T) {
+	t.Parallel()
+	s, err := web.New(web.Config{App: app.New(app.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := map[string]bool{} // what stands before a name
+	for _, r := range s.Routes() {
+		for _, place := range []string{":ns", ":name", ":task"} {
+			if before, _, ok := strings.Cut(r.Path, "/"+place); ok {
+				places[before] = true
+			}
+		}
+	}
+	if !places["/p"] || !places["/p/:ns/:name/:no"] {
+		t.Fatalf("names stand after %v", places)
+	}
+	for _, r := range s.Routes() {
+		for before := range places {
+			rest, ok := strings.CutPrefix(r.Path, before+"/")
+			if word, _, _ := strings.Cut(rest, "/"); ok && pipeline.ValidName(word) {
+				t.Errorf("%s %s: what is called %s after %s has no address", r.Method, r.Path, word, before)
+			}
+		}
+	}
+
+	w := newWorld(t)
+	w.executors()
+	w.register("p.yaml", "name: p\ntasks:\n  rerun: {run: x}\n  cancel: {run: x}\n  mark: {run: x}\n  run: {run: x}\n")
+	done := []attempt{{state: "succeeded", claim: sec, start: sec, end: 2 * sec}}
+	w.add(run{pipeline: "p", state: "succeeded", trigger: "manual", due: w.now.Add(-min1), start: sec, end: 3 * sec, tasks: []task{
+		{name: "rerun", state: "succeeded", end: 2 * sec, attempts: done},
+		{name: "cancel", ordinal: 1, state: "succeeded", end: 2 * sec, attempts: done},
+		{name: "mark", ordinal: 2, state: "succeeded", end: 2 * sec, attempts: done},
+		{name: "run", ordinal: 3, state: "succeeded", end: 2 * sec, attempts: done},
+	}})
+	v := w.visitor().signIn(w.token)
+	for _, task := range []string{"rerun", "cancel", "mark", "run"} {
+		a := v.get("/p/default/p/1/" + task)
+		if got, want := a.Header.Get("Location"), "/p/default/p/1/"+task+"/1"; a.StatusCode != http.StatusFound || got != want {
+			t.Errorf("task %s: %s to %q, want 302 to %q", task, a.Status, got, want)
+		}
+		w.want(v.get("/p/default/p/1/"+task+"/mark"), http.StatusOK, "Mark <span hx-ignore><bdi>"+task)
+	}
+	w.want(v.get("/p/default/p/1/-/rerun?mode=all"), http.StatusOK, "Re-run p #1")
+	w.want(v.get("/p/default/p/1/-/cancel"), http.StatusOK, "nothing left to cancel")
+}
+
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -271,7 +322,7 @@ func TestAddresses(t *testing.T) {
 	for path, want := range map[string]string{
 		"/": "/p", "/p/nightly_etl": "/p/default/nightly_etl", "/p/nightly_etl/6?task=shards": "/p/default/nightly_etl/6?task=shards", "/p/nightly_etl/6/load/3": "/p/default/nightly_etl/6/load/3",
 		"/p/nightly_etl/run": "/p/default/nightly_etl/run", "/p/nightly_etl/ticks": "/p/default/nightly_etl/ticks", "/p/default/nightly_etl/6/load": "/p/default/nightly_etl/6/load/3",
-		"/p/nightly_etl/6/cancel": "/p/default/nightly_etl/6/cancel",
+		"/p/nightly_etl/6/-/cancel": "/p/default/nightly_etl/6/-/cancel",
 	} {
 		a := v.get(path)
 		if a.StatusCode != http.StatusFound || a.Header.Get("Location") != want {

@@ -68,6 +68,10 @@ func (r Ref) Run(number int64, below ...string) string {
 	return r.URL(append([]string{fmt.Sprint(number)}, below...)...)
 }
 
+// Act is a page that does something to a run. "-" stands where the name of a
+// task would: no task can be called so, and none hides behind an act.
+func (r Ref) Act(number int64, act string) string { return r.Run(number, "-", act) }
+
 func refOf(pipeline string, many bool) Ref {
 	ns, name, _ := strings.Cut(pipeline, "/")
 	return Ref{ns, name, many}

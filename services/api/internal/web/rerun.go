@@ -36,7 +36,7 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 	ref, number := refOf(got.Run.Pipeline, page.Many), got.Run.Number
 	page.Ref, page.Number = ref, number
 	page.Title = fmt.Sprintf("Re-run %s #%d", ref, number)
-	page.Action = ref.Run(number, "rerun") + query("mode", mode, "task", task)
+	page.Action = ref.Act(number, "rerun") + query("mode", mode, "task", task)
 	page.Back, page.May = ref.Run(number), may(who, api.RoleOperator, ref.Namespace)
 	page.Reason, page.Button = "Note", "Re-run"
 	command := fmt.Sprintf("synctl rerun %s#%d", ref.Command(), number)
@@ -191,9 +191,9 @@ func rerunLinks(ref Ref, got app.RunPage) []RerunLink {
 		case f.After > 0:
 			label += fmt.Sprintf(" + %d after them", f.After)
 		}
-		links = append(links, RerunLink{Label: label, URL: ref.Run(got.Run.Number, "rerun") + query("mode", "failed"), Main: true})
+		links = append(links, RerunLink{Label: label, URL: ref.Act(got.Run.Number, "rerun") + query("mode", "failed"), Main: true})
 	}
-	return append(links, RerunLink{Label: "Re-run all", URL: ref.Run(got.Run.Number, "rerun") + query("mode", "all")})
+	return append(links, RerunLink{Label: "Re-run all", URL: ref.Act(got.Run.Number, "rerun") + query("mode", "all")})
 }
 
 // reopenings say what became of a run before, and who opened it again.

@@ -324,7 +324,7 @@ func RunHeader(h RunHead) templ.Component {
 			}
 		}
 		if h.Cancelable {
-			templ_7745c5c3_Err = Action(h.MayCancel, h.Ref.Run(h.Number, "cancel"), "Cancel…", false).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = Action(h.MayCancel, h.Ref.Act(h.Number, "cancel"), "Cancel…", false).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
