@@ -66,7 +66,7 @@ func (q *Queries) AnswerFollowUps(ctx context.Context, arg AnswerFollowUpsParams
 const lockFollowUps = `-- name: LockFollowUps :many
 SELECT k.upstream_run_id, k.pipeline_id, k.ordinal, k.depth, p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused,
     r.number, r.namespace AS upstream_namespace, r.pipeline AS upstream, r.state, r.reason, r.params, r.outputs,
-    r.scheduled_at, r.interval_start, r.interval_end, now()::timestamptz AS now
+    r.scheduled_at, r.interval_start, r.interval_end, coalesce(r.backfill_id, 0)::bigint AS backfill_id, now()::timestamptz AS now
 FROM (
     SELECT f.upstream_run_id, f.pipeline_id, f.ordinal, f.depth
     FROM follow_up AS f
@@ -77,7 +77,7 @@ FROM (
 ) AS k
 JOIN pipeline AS p ON p.id = k.pipeline_id
 CROSS JOIN LATERAL (
-    SELECT r.number, r.namespace, r.pipeline, r.state, r.reason, r.params, r.outputs, r.scheduled_at, r.interval_start, r.interval_end
+    SELECT r.number, r.namespace, r.pipeline, r.state, r.reason, r.params, r.outputs, r.scheduled_at, r.interval_start, r.interval_end, r.backfill_id
     FROM run AS r
     WHERE r.id = k.upstream_run_id
     OFFSET 0
@@ -102,11 +102,12 @@ type LockFollowUpsRow struct {
 	ScheduledAt       time.Time
 	IntervalStart     time.Time
 	IntervalEnd       time.Time
+	BackfillID        int64
 	Now               time.Time
 }
 
 // LockFollowUps locks runs that triggers ask for and nobody has made, oldest first, with the runs that have
-// ended.
+// ended and what is inherited from them.
 func (q *Queries) LockFollowUps(ctx context.Context, batch int32) ([]LockFollowUpsRow, error) {
 	rows, err := q.db.Query(ctx, lockFollowUps, batch)
 	if err != nil {
@@ -134,6 +135,7 @@ func (q *Queries) LockFollowUps(ctx context.Context, batch int32) ([]LockFollowU
 			&i.ScheduledAt,
 			&i.IntervalStart,
 			&i.IntervalEnd,
+			&i.BackfillID,
 			&i.Now,
 		); err != nil {
 			return nil, err

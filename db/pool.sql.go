@@ -187,6 +187,47 @@ func (q *Queries) PoolHolders(ctx context.Context, poolID int64, page int32) ([]
 	return items, nil
 }
 
+const poolLimits = `-- name: PoolLimits :many
+SELECT p.id, p.namespace, p.name, p.slots, p.reserve_scheduled
+FROM pool AS p
+WHERE p.id = ANY($1::bigint[])
+`
+
+type PoolLimitsRow struct {
+	ID               int64
+	Namespace        string
+	Name             string
+	Slots            int32
+	ReserveScheduled int32
+}
+
+// PoolLimits gives how many slots pools have, and keep for scheduled runs.
+func (q *Queries) PoolLimits(ctx context.Context, ids []int64) ([]PoolLimitsRow, error) {
+	rows, err := q.db.Query(ctx, poolLimits, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PoolLimitsRow
+	for rows.Next() {
+		var i PoolLimitsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Namespace,
+			&i.Name,
+			&i.Slots,
+			&i.ReserveScheduled,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const poolNamed = `-- name: PoolNamed :one
 SELECT p.id, p.namespace, p.name, p.description, p.labels, p.slots, p.reserve_scheduled, coalesce(s.name, '') AS source,
     u.used, u.holding, w.waiting

@@ -113,12 +113,12 @@ func ReleaseFromPool(p Pool, waiters []PoolWaiter) PoolDecision {
 		case w.Backfill == 0 || i == floor:
 		case blocked || capped[w.Backfill]:
 			d.Stay[i] = PoolBehind
-		case w.Slots > p.Slots-p.Reserve:
+		case w.Slots > p.ForBackfills():
 			// Never, as the pool is: it holds nobody else up.
 			d.Stay[i], capped[w.Backfill] = PoolReserve, true
 		case held[w.Backfill] > 0 && held[w.Backfill]+w.Slots > p.share(w.Backfill):
 			d.Stay[i], capped[w.Backfill] = PoolShare, true
-		case ours+w.Slots > p.Slots-p.Reserve:
+		case ours+w.Slots > p.ForBackfills():
 			d.Stay[i], blocked = PoolReserve, true
 		default:
 			if why := p.fits(w.Slots); why != "" {
@@ -140,6 +140,10 @@ func (p Pool) fits(slots int) string {
 	return PoolFull
 }
 
+// ForBackfills is how many slots backfills may hold together. A task of one that
+// asks for more never gets them.
+func (p Pool) ForBackfills() int { return p.Slots - p.Reserve }
+
 // share is how many slots a backfill may hold.
 func (p Pool) share(backfill int64) int {
 	percent := p.Backfills[backfill].Share
@@ -160,7 +164,7 @@ func (p Pool) floor(waiters []PoolWaiter) int {
 	for i, w := range waiters {
 		if w.Backfill == 0 {
 			others = true
-		} else if first < 0 && w.Waited >= BackfillPatience && w.Slots <= p.Slots-p.Reserve {
+		} else if first < 0 && w.Waited >= BackfillPatience && w.Slots <= p.ForBackfills() {
 			first = i
 		}
 	}

@@ -1,9 +1,9 @@
 -- LockFollowUps locks runs that triggers ask for and nobody has made, oldest first, with the runs that have
--- ended.
+-- ended and what is inherited from them.
 -- name: LockFollowUps :many
 SELECT k.upstream_run_id, k.pipeline_id, k.ordinal, k.depth, p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused,
     r.number, r.namespace AS upstream_namespace, r.pipeline AS upstream, r.state, r.reason, r.params, r.outputs,
-    r.scheduled_at, r.interval_start, r.interval_end, now()::timestamptz AS now
+    r.scheduled_at, r.interval_start, r.interval_end, coalesce(r.backfill_id, 0)::bigint AS backfill_id, now()::timestamptz AS now
 FROM (
     SELECT f.upstream_run_id, f.pipeline_id, f.ordinal, f.depth
     FROM follow_up AS f
@@ -14,7 +14,7 @@ FROM (
 ) AS k
 JOIN pipeline AS p ON p.id = k.pipeline_id
 CROSS JOIN LATERAL (
-    SELECT r.number, r.namespace, r.pipeline, r.state, r.reason, r.params, r.outputs, r.scheduled_at, r.interval_start, r.interval_end
+    SELECT r.number, r.namespace, r.pipeline, r.state, r.reason, r.params, r.outputs, r.scheduled_at, r.interval_start, r.interval_end, r.backfill_id
     FROM run AS r
     WHERE r.id = k.upstream_run_id
     OFFSET 0

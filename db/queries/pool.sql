@@ -125,3 +125,9 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS t
 ORDER BY h.rank, h.run_id, h.number;
+
+-- PoolLimits gives how many slots pools have, and keep for scheduled runs.
+-- name: PoolLimits :many
+SELECT p.id, p.namespace, p.name, p.slots, p.reserve_scheduled
+FROM pool AS p
+WHERE p.id = ANY(@ids::bigint[]);

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +155,29 @@ func TestBackfillsThatCannotBe(t *testing.T) {
 	}
 	if _, err := c.Backfill(ctx, 99, api.GetBackfillParams{}); codeOf(err) != api.NotFound {
 		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+// A task that a pool never gives what it asks for, as long as it runs in a backfill.
+func TestBackfillIsRefusedWherePoolsNeverSuffice(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	ctx, c := t.Context(), s.admin()
+	pool := func(reserve int) string {
+		return fmt.Sprintf("kind: pool\nname: warehouse\nslots: 4\nreserve: {scheduled: %d}\n---\n", reserve)
+	}
+	const often = "name: often\nschedule: \"0 2 * * *\"\ntasks:\n  extract: {run: x, pool: warehouse}\nfinally:\n  load: {run: x, pool: {name: warehouse, slots: 3}}\n"
+	s.register("a", "a.yaml", pool(2)+often)
+	const why = "task load of default/often needs 3 slots of pool default/warehouse, which has 4 and keeps 2 of them for scheduled runs: in a backfill it would wait for ever"
+	if _, err := c.PreviewBackfill(ctx, "default", "often", api.PreviewBackfillParams{From: week.From, To: week.To}); codeOf(err) != api.Unprocessable || !strings.Contains(err.Error(), why) {
+		t.Errorf("previewed: %v, want %q", err, why)
+	}
+	if _, _, err := c.StartBackfill(ctx, "default", "often", "", week); codeOf(err) != api.Unprocessable || !strings.Contains(err.Error(), why) {
+		t.Errorf("started: %v, want %q", err, why)
+	}
+	s.register("a", "a.yaml", pool(1)+often)
+	if _, _, err := c.StartBackfill(ctx, "default", "often", "", week); err != nil {
+		t.Errorf("with one slot less kept: %v", err)
 	}
 }
 

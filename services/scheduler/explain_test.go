@@ -112,6 +112,7 @@ func fleet(w *schedtest.World, list ...string) []uuid.UUID {
 func TestExplainSaysWhyInAllSituations(t *testing.T) {
 	t.Parallel()
 	const pools = "kind: pool\nname: warehouse\nslots: 2\n---\n"
+	const wide = "kind: pool\nname: warehouse\nslots: 4\n---\n"
 	tests := []struct {
 		name string
 		file string
@@ -195,6 +196,26 @@ func TestExplainSaysWhyInAllSituations(t *testing.T) {
 			run := w.Trigger("p")
 			w.Settle()
 			return explainTask(w, run, 1, -1)
+		}},
+		{"a pool keeps the rest for scheduled runs", wide + "name: p\nconcurrency: {limit: 10}\ntasks:\n  a: {run: x, pool: warehouse}\n  b: {run: x, pool: {name: warehouse, slots: 2}}\n", func(w *schedtest.World) api.Explanation {
+			w.Exec(`UPDATE pool SET reserve_scheduled = 2`)
+			run := w.Trigger("p")
+			w.OfBackfill(run, 100)
+			w.Settle()
+			return explainTask(w, run, 1, -1)
+		}},
+		{"a backfill holds its share of a pool", wide + "name: p\nconcurrency: {limit: 10}\ntasks:\n  a: {run: x, pool: warehouse}\n  b: {run: x, pool: warehouse}\n", func(w *schedtest.World) api.Explanation {
+			run := w.Trigger("p")
+			w.OfBackfill(run, 25)
+			w.Settle()
+			return explainTask(w, run, 1, -1)
+		}},
+		{"a pool that was made too small for a backfill", wide + "name: p\ntasks:\n  a: {run: x, pool: {name: warehouse, slots: 2}}\n", func(w *schedtest.World) api.Explanation {
+			w.Exec(`UPDATE pool SET reserve_scheduled = 3`)
+			run := w.Trigger("p")
+			w.OfBackfill(run, 100)
+			w.Settle()
+			return explainTask(w, run, 0, -1)
 		}},
 		{"no executor has its label", "name: p\ntasks:\n  a: {run: x, runs_on: [gpu]}\n", func(w *schedtest.World) api.Explanation {
 			fleet(w, "wh-1 4 linux", "wh-2 2")

@@ -289,18 +289,24 @@ func (t *taskFacts) slots(a *answer) {
 	}
 	text := fmt.Sprintf("Pool %s is full: %d of %s taken, it needs %d.", p.Name, taken, plural(size, "slot"), wants)
 	free := fmt.Sprintf("Pool %s has %s free", p.Name, plural(size-taken, "slot"))
-	switch {
+	frees, commands := "Starts when enough slots are free, in the order of the queue.", cancels(holders, t.runName())
+	switch ours := (flow.Pool{Slots: size, Reserve: int(p.ReserveScheduled)}).ForBackfills(); {
+	case t.run.Run.BackfillID != nil && wants > ours:
+		text = fmt.Sprintf("Pool %s never gives it enough: of its %s backfills may hold %d, it needs %d.", p.Name, plural(size, "slot"), ours, wants)
+		frees, commands = "Starts when the pool has more slots or keeps fewer for scheduled runs: register it anew, or cancel the run.", []string{"synctl cancel " + t.runName()}
+		holders, all = nil, 0
 	case taken >= size:
 	case t.poolStay == flow.PoolReserve:
 		text = free + fmt.Sprintf(", and keeps %s for runs that are of no backfill.", plural(int(p.ReserveScheduled), "slot"))
 	case t.poolStay == flow.PoolShare:
-		text = free + ", and its backfill holds its share of them."
+		text = free + ", but its backfill holds all that its share of the pool allows."
+		frees, commands = "Starts when another task of the backfill gives up slots.", []string{fmt.Sprintf("synctl backfill show %d", *t.run.Run.BackfillID)}
 	case t.poolStay == flow.PoolBehind && p.Before > 0:
 		text = free + fmt.Sprintf(", it needs %d, and %s %s before it.", wants, plural(int(p.Before), "task"), are(int(p.Before)))
 	default:
 		text = free + fmt.Sprintf(", it needs %d.", wants)
 	}
-	f := a.closed(gate.Pool, "waits for pool "+p.Name, text).heldBy(holders, all).frees("Starts when enough slots are free, in the order of the queue.", cancels(holders, t.runName())...)
+	f := a.closed(gate.Pool, "waits for pool "+p.Name, text).heldBy(holders, all).frees(frees, commands...)
 	if t.row != nil && t.row.WaiterRank != nil {
 		f.Position = int(p.Before) + 1
 		f.since(t.row.WaiterSince)

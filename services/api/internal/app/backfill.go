@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,7 +140,43 @@ func (a *App) span(ctx context.Context, q *db.Queries, p db.FindPipelineRow, req
 	if err := s.bounds(req.From, req.To); err != nil {
 		return nil, err
 	}
+	if err := poolsSuffice(ctx, q, ref, s.def); err != nil {
+		return nil, err
+	}
 	return s, s.read(ctx, q)
+}
+
+// poolsSuffice refuses what would never end: a task that asks for more slots than
+// its pool ever leaves to backfills.
+func poolsSuffice(ctx context.Context, q *db.Queries, ref PipelineRef, def *revision.Revision) error {
+	var ids []int64
+	tasks, finally := def.Graph.Size()
+	for ordinal := range tasks + finally {
+		if id, _ := def.Pool(ordinal); id != 0 {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := q.PoolLimits(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("read pools: %w", err)
+	}
+	for ordinal := range tasks + finally {
+		id, wants := def.Pool(ordinal)
+		i := slices.IndexFunc(rows, func(p db.PoolLimitsRow) bool { return p.ID == id })
+		if i < 0 {
+			continue
+		}
+		p := flow.Pool{Slots: int(rows[i].Slots), Reserve: int(rows[i].ReserveScheduled)}
+		if int(wants) > p.ForBackfills() {
+			return api.Errorf(api.Unprocessable, "task %s of %s needs %s of pool %s/%s, which has %d and keeps %d of them for scheduled runs: in a backfill it would wait for ever",
+				def.Graph.Task(ordinal).Name, ref, plural(int(wants), "slot"), rows[i].Namespace, rows[i].Name, p.Slots, p.Reserve).
+				WithHint("give the pool more slots, or let it keep fewer, and register it")
+		}
+	}
+	return nil
 }
 
 // bounds reads both ends of a range. What is yet to come is no part of it.

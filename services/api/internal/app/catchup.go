@@ -144,6 +144,9 @@ func (a *App) catchUp(ctx context.Context, q *db.Queries, by Actor, p db.FindPip
 	if len(arg.FireAts) == 0 {
 		return nil
 	}
+	if err := poolsSuffice(ctx, q, PipelineRef{p.Namespace, p.Name}, def); err != nil {
+		return err
+	}
 	if arg.BackfillID, err = q.InsertBackfill(ctx, db.InsertBackfillParams{
 		PipelineID: p.ID, ScheduleID: row.ID, FromAt: arg.FireAts[0], UntilAt: arg.FireAts[len(arg.FireAts)-1], Which: "missing", Most: defaultOpen, PoolShare: 100,
 		Params: []byte("{}"), Note: "catch-up after a pause", RequestedBy: by.Name, Ticks: int32(len(arg.FireAts)),

@@ -96,6 +96,45 @@ tasks:
 	w.Check()
 }
 
+// What a run of a backfill starts takes its slots of pools from the backfill's
+// share, like the run itself.
+func TestWhatARunOfABackfillStartsIsOfTheBackfill(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(`kind: pool
+name: warehouse
+slots: 2
+---
+name: c
+concurrency: {limit: 10}
+tasks:
+  one: {run: x, pool: warehouse}
+  two: {run: x, pool: warehouse}
+---
+name: p
+concurrency: {limit: 10}
+schedule: {every: 1m}
+tasks: {call: {pipeline: {name: c}}}
+---
+name: down
+concurrency: {limit: 10}
+triggers: {pipelines: [{name: p}]}
+tasks: {work: {run: x, pool: warehouse}}
+`, time.Now().Add(time.Hour))
+	backfill := w.StartBackfill("p", 1, 50, time.Now().Add(-time.Hour).Truncate(time.Minute))
+	w.Settle()
+	run := schedtest.Value[int64](w, `SELECT run_id FROM backfill_tick WHERE backfill_id = $1`, backfill)
+	child := only(w, run)
+	want(t, "child", schedtest.Value[string](w, `SELECT format('%s %s', r.backfill_id = $2, o.backfill_id = $2) FROM run r JOIN open_run o ON o.run_id = r.id WHERE r.id = $1`, child, backfill), "t t")
+	want(t, "its tasks", w.Tasks(child), "one=ready two=waiting:pool")
+	w.RunAll(child, func(string, int) (string, string) { return "succeeded", "" })
+	w.Settle()
+	want(t, "run", w.RunState(run), "succeeded")
+	down := schedtest.Value[int64](w, `SELECT id FROM run WHERE pipeline = 'down'`)
+	want(t, "what it triggers", schedtest.Value[string](w, `SELECT format('%s %s', r.backfill_id = $2, o.backfill_id = $2) FROM run r JOIN open_run o ON o.run_id = r.id WHERE r.id = $1`, down, backfill), "t t")
+	w.Check()
+}
+
 func TestAFailedChildIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := world(t, child+"name: p\ntasks:\n  call: {pipeline: {name: c}, retry: {limit: 1, delay: 10m, jitter: 0}}\n")

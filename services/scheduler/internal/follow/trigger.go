@@ -38,7 +38,7 @@ func lockTriggers(ctx context.Context, q *db.Queries, n int) ([]*want, error) {
 		wants[i] = &want{
 			ask: db.LockAskedChildrenRow{
 				Namespace: row.Namespace, Pipeline: row.Pipeline,
-				ScheduledAt: row.ScheduledAt, IntervalStart: row.IntervalStart, IntervalEnd: row.IntervalEnd, Now: row.Now,
+				ScheduledAt: row.ScheduledAt, IntervalStart: row.IntervalStart, IntervalEnd: row.IntervalEnd, BackfillID: row.BackfillID, Now: row.Now,
 			},
 			trigger: &trigger{row: row, event: flow.Event{
 				ID: row.UpstreamRunID, Number: row.Number, Namespace: row.UpstreamNamespace, Pipeline: row.Upstream,
