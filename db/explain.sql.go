@@ -161,6 +161,38 @@ func (q *Queries) ExplainBusy(ctx context.Context, executors []uuid.UUID, page i
 	return items, nil
 }
 
+const explainCall = `-- name: ExplainCall :one
+SELECT c.namespace, c.pipeline, coalesce(c.number, 0)::bigint AS number, coalesce(r.state, '')::text AS state, coalesce(r.started_at, r.created_at, c.asked_at)::timestamptz AS since
+FROM child_run AS c
+LEFT JOIN run AS r ON r.id = c.run_id
+WHERE c.parent_run_id = $1
+  AND c.parent_number = $2
+ORDER BY c.attempt DESC
+LIMIT 1
+`
+
+type ExplainCallRow struct {
+	Namespace string
+	Pipeline  string
+	Number    int64
+	State     string
+	Since     time.Time
+}
+
+// ExplainCall gives the run that a task waits for; number 0: nobody has made it yet.
+func (q *Queries) ExplainCall(ctx context.Context, runID int64, number int32) (ExplainCallRow, error) {
+	row := q.db.QueryRow(ctx, explainCall, runID, number)
+	var i ExplainCallRow
+	err := row.Scan(
+		&i.Namespace,
+		&i.Pipeline,
+		&i.Number,
+		&i.State,
+		&i.Since,
+	)
+	return i, err
+}
+
 const explainExecutors = `-- name: ExplainExecutors :many
 SELECT e.id, e.name, e.host, e.labels, e.slots, (e.draining_at IS NOT NULL)::boolean AS draining,
     (SELECT count(*) FROM live AS l WHERE l.executor = e.id)::int AS used
@@ -212,20 +244,20 @@ func (q *Queries) ExplainExecutors(ctx context.Context) ([]ExplainExecutorsRow, 
 
 const explainGroup = `-- name: ExplainGroup :many
 WITH k AS MATERIALIZED (
-    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.created_at, o.admitted_at,
+    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
         (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen
     FROM open_run AS o
     WHERE o.group_id = $1
 ), g AS (
-    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
+    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
     FROM k
     WHERE k.state = 'running'
        OR k.run_id <= $2::bigint
     ORDER BY k.state DESC, k.run_id
     LIMIT $3::int
 )
-SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
+SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
     r.namespace, r.pipeline, r.number
 FROM g
 CROSS JOIN LATERAL (
@@ -251,6 +283,7 @@ type ExplainGroupRow struct {
 	Counted         bool
 	Reopened        bool
 	BackfillID      int64
+	Beside          bool
 	CreatedAt       time.Time
 	AdmittedAt      *time.Time
 	CancelRequested bool
@@ -279,6 +312,7 @@ func (q *Queries) ExplainGroup(ctx context.Context, arg ExplainGroupParams) ([]E
 			&i.Counted,
 			&i.Reopened,
 			&i.BackfillID,
+			&i.Beside,
 			&i.CreatedAt,
 			&i.AdmittedAt,
 			&i.CancelRequested,
@@ -622,6 +656,38 @@ func (q *Queries) ExplainPoolHolders(ctx context.Context, poolID int64, page int
 	return items, nil
 }
 
+const explainQuestion = `-- name: ExplainQuestion :one
+SELECT p.prompt, p.asked_at, p.deadline_at, coalesce(p.decision, '') AS decision, p.decided_at, p.decided_by
+FROM approval AS p
+WHERE p.run_id = $1
+  AND p.number = $2
+  AND p.closed_at IS NULL
+`
+
+type ExplainQuestionRow struct {
+	Prompt     string
+	AskedAt    time.Time
+	DeadlineAt *time.Time
+	Decision   string
+	DecidedAt  *time.Time
+	DecidedBy  string
+}
+
+// ExplainQuestion gives the question of a task that waits for an approval.
+func (q *Queries) ExplainQuestion(ctx context.Context, runID int64, number int32) (ExplainQuestionRow, error) {
+	row := q.db.QueryRow(ctx, explainQuestion, runID, number)
+	var i ExplainQuestionRow
+	err := row.Scan(
+		&i.Prompt,
+		&i.AskedAt,
+		&i.DeadlineAt,
+		&i.Decision,
+		&i.DecidedAt,
+		&i.DecidedBy,
+	)
+	return i, err
+}
+
 const explainQueued = `-- name: ExplainQueued :many
 WITH k AS MATERIALIZED (
     SELECT o.run_id
@@ -741,7 +807,7 @@ func (q *Queries) ExplainRunning(ctx context.Context, pipelineID int64) (Explain
 
 const explainTasks = `-- name: ExplainTasks :many
 SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
-    t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+    t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.deadline_at, t.ended_at,
     t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped,
     l.attempt AS live_attempt, l.state AS live_state, l.claimed_at, l.started_at, l.stop_reason, l.stop_requested_at, l.executor,
     l.failures AS live_failures, l.losses AS live_losses,
@@ -752,7 +818,7 @@ SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.at
 FROM (SELECT unnest($1::int[]) AS number) AS k
 CROSS JOIN LATERAL (
     SELECT t.run_id, t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
-        t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+        t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.deadline_at, t.ended_at,
         t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
     FROM task AS t
     WHERE t.run_id = $2::bigint
@@ -779,6 +845,7 @@ type ExplainTasksRow struct {
 	ReadyAt         *time.Time
 	DueAt           *time.Time
 	WakeAt          *time.Time
+	DeadlineAt      *time.Time
 	EndedAt         *time.Time
 	Items           *int32
 	Released        *int32
@@ -834,6 +901,7 @@ func (q *Queries) ExplainTasks(ctx context.Context, numbers []int32, runID int64
 			&i.ReadyAt,
 			&i.DueAt,
 			&i.WakeAt,
+			&i.DeadlineAt,
 			&i.EndedAt,
 			&i.Items,
 			&i.Released,

@@ -28,20 +28,20 @@ WHERE o.group_id = @group_id;
 -- or are it, in order.
 -- name: ExplainGroup :many
 WITH k AS MATERIALIZED (
-    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.created_at, o.admitted_at,
+    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
         (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen
     FROM open_run AS o
     WHERE o.group_id = @group_id
 ), g AS (
-    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
+    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
     FROM k
     WHERE k.state = 'running'
        OR k.run_id <= @run_id::bigint
     ORDER BY k.state DESC, k.run_id
     LIMIT @page::int
 )
-SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
+SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
     r.namespace, r.pipeline, r.number
 FROM g
 CROSS JOIN LATERAL (
@@ -75,7 +75,7 @@ LIMIT @page::int;
 -- that is alive.
 -- name: ExplainTasks :many
 SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
-    t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+    t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.deadline_at, t.ended_at,
     t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped,
     l.attempt AS live_attempt, l.state AS live_state, l.claimed_at, l.started_at, l.stop_reason, l.stop_requested_at, l.executor,
     l.failures AS live_failures, l.losses AS live_losses,
@@ -86,7 +86,7 @@ SELECT t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.at
 FROM (SELECT unnest(@numbers::int[]) AS number) AS k
 CROSS JOIN LATERAL (
     SELECT t.run_id, t.number, t.name, t.item, t.state, t.reason, t.detail, t.needs_left, t.attempt,
-        t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.ended_at,
+        t.failures, t.losses, t.ready_at, t.due_at, t.wake_at, t.deadline_at, t.ended_at,
         t.items, t.released, t.unfinished, t.ok, t.failed, t.canceled, t.skipped
     FROM task AS t
     WHERE t.run_id = @run_id::bigint
@@ -97,6 +97,24 @@ LEFT JOIN live AS l ON l.run_id = t.run_id AND l.number = t.number
 LEFT JOIN ready AS r ON r.run_id = t.run_id AND r.number = t.number
 LEFT JOIN waiter AS w ON w.run_id = t.run_id AND w.number = t.number
 ORDER BY t.number;
+
+-- ExplainQuestion gives the question of a task that waits for an approval.
+-- name: ExplainQuestion :one
+SELECT p.prompt, p.asked_at, p.deadline_at, coalesce(p.decision, '') AS decision, p.decided_at, p.decided_by
+FROM approval AS p
+WHERE p.run_id = @run_id
+  AND p.number = @number
+  AND p.closed_at IS NULL;
+
+-- ExplainCall gives the run that a task waits for; number 0: nobody has made it yet.
+-- name: ExplainCall :one
+SELECT c.namespace, c.pipeline, coalesce(c.number, 0)::bigint AS number, coalesce(r.state, '')::text AS state, coalesce(r.started_at, r.created_at, c.asked_at)::timestamptz AS since
+FROM child_run AS c
+LEFT JOIN run AS r ON r.id = c.run_id
+WHERE c.parent_run_id = @run_id
+  AND c.parent_number = @number
+ORDER BY c.attempt DESC
+LIMIT 1;
 
 -- ExplainOpenTasks gives of a range of a run's tasks and items those that have not ended, one row for all
 -- that are alike: of one task, and held by the same. first is the one that comes first.

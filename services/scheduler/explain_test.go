@@ -111,6 +111,7 @@ func fleet(w *schedtest.World, list ...string) []uuid.UUID {
 // Answers of many situations, word by word.
 func TestExplainSaysWhyInAllSituations(t *testing.T) {
 	t.Parallel()
+	const called = "name: c\ntasks:\n  work: {run: x}\n---\n"
 	const pools = "kind: pool\nname: warehouse\nslots: 2\n---\n"
 	const wide = "kind: pool\nname: warehouse\nslots: 4\n---\n"
 	tests := []struct {
@@ -349,6 +350,51 @@ func TestExplainSaysWhyInAllSituations(t *testing.T) {
 		{"a pipeline whose tick is overdue", "name: p\nschedule: \"0 2 * * *\"\ntasks:\n  a: {run: x}\n", func(w *schedtest.World) api.Explanation {
 			w.Exec(`UPDATE schedule SET next_at = now() - interval '2 minutes'`)
 			return explainPipeline(w, "p")
+		}},
+		{"waiting for an approval", "name: p\ntasks:\n  ask: {approval: {prompt: \"Load ${{ run.number }}?\\nThink twice.\", on_timeout: approve}, timeout: 2h}\n", func(w *schedtest.World) api.Explanation {
+			fleet(w)
+			run := w.Trigger("p")
+			w.Settle()
+			return explainTask(w, run, 0, -1)
+		}},
+		{"a run that waits for an approval", "name: p\ntasks:\n  ask: {approval: {prompt: \"Load it?\"}}\n  load: {run: x, needs: ask}\n", func(w *schedtest.World) api.Explanation {
+			run := w.Trigger("p")
+			w.Settle()
+			return explainRun(w, run)
+		}},
+		{"approved a moment ago", "name: p\ntasks:\n  ask: {approval: {prompt: \"Load it?\"}}\n", func(w *schedtest.World) api.Explanation {
+			run := w.Trigger("p")
+			w.Settle()
+			w.Exec(`UPDATE approval SET asked_at = now() - interval '1 hour', decision = 'approved', decided_at = now(), decided_by = 'ana'`)
+			w.Exec(`UPDATE task SET due_at = now() - interval '1 hour'`)
+			return explainTask(w, run, 0, -1)
+		}},
+		{"waiting for the run that it started", called + "name: p\ntasks:\n  call: {pipeline: {name: c}, timeout: 2h, retry: {limit: 2}}\n", func(w *schedtest.World) api.Explanation {
+			fleet(w)
+			run := w.Trigger("p")
+			w.Settle()
+			return explainTask(w, run, 0, -1)
+		}},
+		{"a run that is yet to be made", called + "name: p\ntasks:\n  call: {pipeline: {name: c}}\n", func(w *schedtest.World) api.Explanation {
+			run := w.Trigger("p")
+			for _, step := range []func(context.Context) error{w.Admitter.Step, w.Advancer.Step} {
+				if err := step(w.T.Context()); !schedtest.IsMore(err) {
+					w.T.Fatal(err)
+				}
+			}
+			return explainTask(w, run, 0, -1)
+		}},
+		{"a run of a namespace that is not the reader's", called + "name: p\ntasks:\n  call: {pipeline: {name: c}}\n", func(w *schedtest.World) api.Explanation {
+			run := w.Trigger("p")
+			w.Settle()
+			w.Exec(`UPDATE child_run SET namespace = 'secret'`)
+			return explainTask(w, run, 0, -1)
+		}},
+		{"a run that starts beside the one that waits for it", "name: d\nconcurrency: {group: g}\ntasks:\n  work: {run: x}\n---\nname: c\nconcurrency: {group: g}\ntasks:\n  call: {pipeline: {name: d}}\n---\nname: p\ntasks:\n  call: {pipeline: {name: c}}\n", func(w *schedtest.World) api.Explanation {
+			w.Trigger("p")
+			w.Turn()
+			w.Turn()
+			return explainRun(w, schedtest.Value[int64](w, `SELECT run_id FROM child_run WHERE pipeline = 'd'`))
 		}},
 		{"no scheduler looks", "name: p\ntasks:\n  a: {run: x}\n", func(w *schedtest.World) api.Explanation {
 			run := w.Trigger("p")

@@ -37,6 +37,7 @@ type groupFacts struct {
 	limit           int
 	rows            []db.ExplainGroupRow
 	starts          bool // the scheduler starts it at its next look
+	beside          bool // … beside the others: one of them waits for it
 }
 
 // taskFacts are what an answer about a task or an item is made from.
@@ -53,6 +54,8 @@ type taskFacts struct {
 	poolHolders    []db.ExplainPoolHoldersRow
 	before         []db.ExplainReadyBeforeRow
 	busy           []db.ExplainBusyRow
+	question       *db.ExplainQuestionRow
+	call           *db.ExplainCallRow
 }
 
 func (x *Explainer) run(ctx context.Context, id int64) (*facts, error) {
@@ -128,8 +131,9 @@ func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFac
 			}
 			queue = append(queue, flow.QueuedRun{
 				ID: r.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
-				FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen, Backfill: r.BackfillID != 0,
+				FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen, Beside: r.Beside, Backfill: r.BackfillID != 0,
 			})
+			g.beside = g.beside || r.Beside && r.RunID == run
 		}
 	}
 	whole := len(g.rows) < maxGroup
@@ -202,12 +206,40 @@ func (x *Explainer) rows(ctx context.Context, t *taskFacts, number int, ask []in
 			t.others[ordinal] = r
 		}
 	}
-	return x.polls(ctx, t)
+	return x.awaited(ctx, t)
+}
+
+// awaited reads what a task waits for that no executor does.
+func (x *Explainer) awaited(ctx context.Context, t *taskFacts) error {
+	if t.row == nil || t.row.State != string(flow.Waiting) {
+		return nil
+	}
+	switch t.row.Reason {
+	case flow.ReasonWait:
+		return x.polls(ctx, t)
+	case flow.ReasonApproval:
+		row, err := x.q.ExplainQuestion(ctx, t.run.Run.ID, t.row.Number)
+		if err != nil && !errors.Is(err, db.ErrNoRows) {
+			return fmt.Errorf("read a question: %w", err)
+		}
+		if err == nil {
+			t.question = &row
+		}
+	case flow.ReasonChild:
+		row, err := x.q.ExplainCall(ctx, t.run.Run.ID, t.row.Number)
+		if err != nil && !errors.Is(err, db.ErrNoRows) {
+			return fmt.Errorf("read a child run: %w", err)
+		}
+		if err == nil {
+			t.call = &row
+		}
+	}
+	return nil
 }
 
 // polls reads how asking a service goes, if the task waits for its answer.
 func (x *Explainer) polls(ctx context.Context, t *taskFacts) error {
-	if t.row == nil || t.row.State != string(flow.Waiting) || t.row.Reason != flow.ReasonWait || !t.def.Graph.Polls() {
+	if !t.def.Graph.Polls() {
 		return nil
 	}
 	rows, err := x.q.HTTPWaitsOf(ctx, db.HTTPWaitsOfParams{RunID: t.run.Run.ID, Low: t.row.Number, High: t.row.Number})

@@ -95,6 +95,10 @@ func (f *facts) admit(a *answer) {
 			frees("Starts when the pipeline is thawed.")
 		return
 	}
+	if g.starts && g.beside && g.running >= g.limit {
+		a.open(gate.Group, fmt.Sprintf("%s is full: %d of %d running. It starts beside them: one of them waits for it.", groupName(name), g.running, g.limit))
+		return
+	}
 	if g.starts {
 		a.open(gate.Group, fmt.Sprintf("%s has room: %d of %d running.", groupName(name), g.running, g.limit))
 		return
@@ -149,7 +153,7 @@ func (f *facts) labels(a *answer) {
 	missing := map[string][]string{}
 	var wanted [][]string
 	for _, t := range slices.Concat(p.Tasks, p.Finally) {
-		if slices.ContainsFunc(f.fleet, fleetServes(t.RunsOn)) {
+		if t.Kind.Awaits() || slices.ContainsFunc(f.fleet, fleetServes(t.RunsOn)) {
 			continue
 		}
 		key := strings.Join(t.RunsOn, ",")

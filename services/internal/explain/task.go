@@ -84,6 +84,11 @@ func (t *taskFacts) gates(a *answer) {
 	t.phase(a)
 	t.upstream(a)
 	t.window(a)
+	if t.task.Kind.Awaits() {
+		t.timer(a)
+		t.release(a)
+		return
+	}
 	t.parallel(a)
 	t.timer(a)
 	t.slots(a)
@@ -237,20 +242,59 @@ func (t *taskFacts) timer(a *answer) {
 			began = &t.last.EndedAt
 		}
 		a.closed(gate.Backoff, "waits for its back-off to end", fmt.Sprintf("%s; attempt %d is due when the back-off is over.", text, r.Attempt+1)).since(began).until(r.WakeAt)
-	case "wait", "event":
+	case flow.ReasonWait, "event":
 		f := a.closed(gate.Wait, "waits for what its wait says", or(r.Detail, "It is a wait, and what it waits for has not come.")).since(r.DueAt).until(r.WakeAt)
 		if t.task.Wait != nil && t.task.Wait.HTTP != nil {
 			f.frees("Ends when the answer is as until says: " + string(t.task.Wait.HTTP.Until) + ".")
 			break
 		}
 		f.frees("Ends by itself.")
-	case "approval":
-		f := a.closed(gate.Approval, "waits for an approval", or(r.Detail, "Somebody has to approve it.")).since(r.DueAt).until(r.WakeAt)
-		f.frees("Goes on when it is approved or rejected.", "synctl approve "+t.runName()+" "+t.name(), "synctl reject "+t.runName()+" "+t.name())
-	case "child":
-		a.closed(gate.Child, "waits for the run that it started", or(r.Detail, "The run of another pipeline that it started has not ended.")).since(r.DueAt).
-			frees("Ends with that run.")
+	case flow.ReasonApproval:
+		t.asks(a)
+	case flow.ReasonChild:
+		t.calls(a)
 	}
+}
+
+// asks is the question that a task puts to people.
+func (t *taskFacts) asks(a *answer) {
+	q := t.question
+	switch {
+	case q == nil: // not to be seen: the question comes with the wait
+		a.closed(gate.Approval, "waits for an approval", "Somebody has to approve it.").since(t.row.DueAt)
+		return
+	case q.Decision != "":
+		a.open(gate.Approval, "It was "+q.Decision+" by "+q.DecidedBy+".")
+		return
+	}
+	f := a.closed(gate.Approval, "waits for an approval", "It asks: “"+firstLine(q.Prompt)+"”").since(&q.AskedAt).until(q.DeadlineAt)
+	frees := "Goes on when somebody with role operator in " + t.run.Run.Namespace + " approves or rejects it."
+	if q.DeadlineAt != nil {
+		frees += " Without an answer by then it is " + map[bool]string{true: "approved", false: "rejected"}[t.task.Approval.OnTimeout == "approve"] + "."
+	}
+	f.frees(frees, "synctl approve "+t.runName()+" "+t.name(), "synctl reject "+t.runName()+" "+t.name())
+}
+
+// calls is the run of another pipeline.
+func (t *taskFacts) calls(a *answer) {
+	c := t.call
+	switch {
+	case c == nil:
+		a.closed(gate.Child, "waits for the run that it started", "The run of another pipeline that it started has not ended.").since(t.row.DueAt).frees("Ends with that run.")
+		return
+	case !t.sees(c.Namespace):
+		a.closed(gate.Child, "waits for a run of another namespace", "It has started a run of another namespace.").since(t.row.DueAt).
+			heldBy([]api.Holder{t.holder(0, c.Namespace, c.Pipeline, c.Number, "", c.State, "", "", 0, c.Since)}, 1).frees("Ends with that run.")
+		return
+	case c.Number == 0:
+		a.closed(gate.Child, "waits for a run of "+c.Namespace+"/"+c.Pipeline, "It has asked for a run of "+c.Namespace+"/"+c.Pipeline+", which the scheduler is about to make.").since(t.row.DueAt).
+			frees("Ends with that run.")
+		return
+	}
+	child := runName(c.Namespace, c.Pipeline, c.Number)
+	a.closed(gate.Child, "waits for "+child, "It has started "+child+", which has not ended.").since(t.row.DueAt).
+		heldBy([]api.Holder{t.holder(0, c.Namespace, c.Pipeline, c.Number, "", c.State, "", "", 0, c.Since)}, 1).
+		frees("Ends with that run, and as it does.", "synctl explain "+child)
 }
 
 func or(text, other string) string {
@@ -343,6 +387,9 @@ func (t *taskFacts) release(a *answer) {
 	}
 	if r := t.row; r != nil {
 		later(r.WakeAt)
+		if t.question != nil {
+			later(t.question.DecidedAt)
+		}
 		later(r.WaiterSince)
 		later(r.DueAt)
 		if t.own != nil {

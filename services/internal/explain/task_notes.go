@@ -124,6 +124,12 @@ func (t *taskFacts) budgets(a *answer) {
 			failures, losses = *r.LiveFailures, value(r.LiveLosses)
 		}
 	}
+	if n := t.task.Retry.Limit; t.task.Kind.Awaits() {
+		if n > 0 {
+			a.note("budget", fmt.Sprintf("Budgets: %d of %s spent.", min(int(failures), n), retryWord(n)))
+		}
+		return // it has no executor to lose
+	}
 	retries := "no retries"
 	if n := t.task.Retry.Limit; n > 0 {
 		retries = fmt.Sprintf("%d of %s spent", min(int(failures), n), retryWord(n))
@@ -141,6 +147,9 @@ func retryWord(n int) string {
 // deadline says what ends it whatever happens.
 func (t *taskFacts) deadline(a *answer) {
 	if r := t.row; r != nil {
+		if r.DeadlineAt != nil && r.Reason != flow.ReasonApproval { // whose finding says so
+			a.note("timeout", "It times out if it has not ended by then.").until(r.DeadlineAt)
+		}
 		for _, at := range []*time.Time{r.ReadyDeadline, r.WaiterDeadline} {
 			if at != nil {
 				a.note("queue_timeout", "It fails with queue_timeout if it has not started by then.").until(at)

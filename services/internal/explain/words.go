@@ -39,6 +39,19 @@ func some(names []string) string {
 	}
 }
 
+// firstLine is the beginning of a text for people.
+func firstLine(s string) string {
+	const most = 200
+	line, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	if r := []rune(line); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	if rest != "" {
+		return line + " …"
+	}
+	return line
+}
+
 // labelsText is what a task asks for: "labels [gpu, linux]".
 func labelsText(labels []string) string {
 	if len(labels) == 1 {
