@@ -351,6 +351,57 @@ func (q *Queries) ExplainGroupCounts(ctx context.Context, runID int64, groupID i
 	return i, err
 }
 
+const explainHeld = `-- name: ExplainHeld :many
+SELECT t.number, t.items, t.released, t.unfinished
+FROM task AS t
+WHERE t.run_id = $1
+  AND t.number < $2::int
+  AND (t.items IS NULL AND t.state = 'waiting' AND (t.reason = 'max_parallel' OR t.reason = 'backoff' AND t.wake_at <= now())
+    OR t.state = 'ready' AND t.released < t.items)
+ORDER BY t.number
+LIMIT $3::int
+`
+
+type ExplainHeldParams struct {
+	RunID  int64
+	Number int32
+	Batch  int32
+}
+
+type ExplainHeldRow struct {
+	Number     int32
+	Items      *int32
+	Released   *int32
+	Unfinished *int32
+}
+
+// ExplainHeld gives what of a run comes before a task when places under its max_parallel are given: tasks
+// and items that it held back or whose back-off is over, and fan-outs with items to release.
+func (q *Queries) ExplainHeld(ctx context.Context, arg ExplainHeldParams) ([]ExplainHeldRow, error) {
+	rows, err := q.db.Query(ctx, explainHeld, arg.RunID, arg.Number, arg.Batch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExplainHeldRow
+	for rows.Next() {
+		var i ExplainHeldRow
+		if err := rows.Scan(
+			&i.Number,
+			&i.Items,
+			&i.Released,
+			&i.Unfinished,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const explainOpenRun = `-- name: ExplainOpenRun :one
 SELECT o.run_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at, o.deadline_at, o.timed_out_at,
     o.cancel_requested_at, o.unfinished,

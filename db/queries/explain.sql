@@ -143,6 +143,18 @@ FROM k
 GROUP BY 1, 2
 ORDER BY 1, 2;
 
+-- ExplainHeld gives what of a run comes before a task when places under its max_parallel are given: tasks
+-- and items that it held back or whose back-off is over, and fan-outs with items to release.
+-- name: ExplainHeld :many
+SELECT t.number, t.items, t.released, t.unfinished
+FROM task AS t
+WHERE t.run_id = @run_id
+  AND t.number < @number::int
+  AND (t.items IS NULL AND t.state = 'waiting' AND (t.reason = 'max_parallel' OR t.reason = 'backoff' AND t.wake_at <= now())
+    OR t.state = 'ready' AND t.released < t.items)
+ORDER BY t.number
+LIMIT @batch::int;
+
 -- ExplainActive gives what is released in a run and has not ended, oldest first, and how much there is:
 -- what counts towards its max_parallel.
 -- name: ExplainActive :many

@@ -245,7 +245,7 @@ func (g *guesses) compare() {
 	ready := g.keys(`SELECT run_id, number FROM ready`)
 	for k, e := range before.tasks {
 		// What an end has changed the scheduler reckons with only after its look: those answers speak of what was.
-		if before.stale[k.run] {
+		if before.stale[k.run] || before.moving && asksPool(e) {
 			continue
 		}
 		if e.State != "running" && releases(e) != ready[k] {
@@ -296,6 +296,11 @@ func releases(e api.Explanation) bool {
 	return !e.Blocked || slices.Contains([]gate.Name{gate.Labels, gate.Slots, gate.Scheduler}, gate.Name(e.Findings[0].Gate))
 }
 
+// asksPool says that a pool is among what lets a task go or holds it.
+func asksPool(e api.Explanation) bool {
+	return slices.ContainsFunc(e.Findings, func(f api.GateFinding) bool { return f.Gate == string(gate.Pool) })
+}
+
 func (g *guesses) count(what string, e api.Explanation) {
 	g.asked++
 	name := "open"
@@ -314,11 +319,14 @@ type answers struct {
 	runs  map[int64]api.Explanation
 	// stale runs have ends that the scheduler has not counted, or stand in the queue behind others of several tasks.
 	stale map[int64]bool
+	// moving says that the scheduler is about to look at a run: tasks of it may come before others at a pool, or
+	// leave it.
+	moving bool
 }
 
 // answers asks about all tasks that have not ended and are no fan-outs.
 func (g *guesses) answers() answers {
-	a := answers{map[key]api.Explanation{}, map[int64]api.Explanation{}, map[int64]bool{}}
+	a := answers{tasks: map[key]api.Explanation{}, runs: map[int64]api.Explanation{}, stale: map[int64]bool{}}
 	for k := range g.keys(`SELECT t.run_id, t.number FROM task t JOIN open_run o USING (run_id) WHERE t.ended_at IS NULL AND t.items IS NULL`) {
 		ordinal, item := flow.Split(int(k.number))
 		a.tasks[k] = explainTask(g.World, k.run, ordinal, item)
@@ -329,6 +337,7 @@ func (g *guesses) answers() answers {
 	for k := range g.keys(`SELECT subject, 0 FROM wake WHERE kind = 'r' AND not_before <= now() AND (number IS NULL OR state <> 'waiting')`) {
 		a.stale[k.run] = true
 	}
+	a.moving = len(g.keys(`SELECT subject, 0 FROM wake WHERE kind = 'r' AND not_before <= now()`)) > 0
 	return a
 }
 

@@ -56,6 +56,7 @@ type taskFacts struct {
 	busy           []db.ExplainBusyRow
 	question       *db.ExplainQuestionRow
 	call           *db.ExplainCallRow
+	held           []db.ExplainHeldRow // what gets places under the run's max_parallel before it
 }
 
 func (x *Explainer) run(ctx context.Context, id int64) (*facts, error) {
@@ -275,8 +276,17 @@ func (t *taskFacts) needs(ordinal int, all bool) []int {
 	return list
 }
 
-// queues reads the pool and the executors that a task waits for, or will.
+// queues reads what a task waits for, or will, together with others: places under the run's max_parallel,
+// the pool, the executors.
 func (x *Explainer) queues(ctx context.Context, t *taskFacts) error {
+	if limit := t.def.Graph.MaxParallel(); limit > 0 && t.row != nil && !t.queued() {
+		var err error
+		// More than there are places make no difference.
+		t.held, err = x.q.ExplainHeld(ctx, db.ExplainHeldParams{RunID: t.run.Run.ID, Number: t.row.Number, Batch: int32(limit)})
+		if err != nil {
+			return fmt.Errorf("read what a run holds back: %w", err)
+		}
+	}
 	if id, _ := t.def.Pool(t.ordinal); id != 0 && (t.row == nil || t.row.ReadyRank == nil) {
 		rank := int64(math.MaxInt64)
 		if t.row != nil && t.row.WaiterRank != nil {

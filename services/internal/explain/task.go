@@ -216,12 +216,35 @@ func (t *taskFacts) parallel(a *answer) {
 		active = int(r.Active)
 		holders = append(holders, api.Holder{Task: taskName(r.Name, r.Number), State: r.State, Executor: r.ExecutorName, Host: r.ExecutorHost, Since: r.Since.UTC()})
 	}
-	if gate.Spare(limit, active) > 0 {
+	spare, ahead := gate.Spare(limit, active), t.ahead()
+	if spare > ahead {
 		a.open(gate.MaxParallel, fmt.Sprintf("max_parallel of the run: %d of %d %s active.", active, limit, are(active)))
 		return
 	}
-	a.closed(gate.MaxParallel, "waits for max_parallel of its run", fmt.Sprintf("max_parallel of the run is used up: %d of %d %s active.", active, limit, are(active))).
+	text := fmt.Sprintf("max_parallel of the run is used up: %d of %d %s active.", active, limit, are(active))
+	if spare > 0 {
+		text = fmt.Sprintf("max_parallel of the run: %d of %d %s active, and %s before it %s due.", active, limit, are(active), plural(ahead, "task"), are(ahead))
+	}
+	a.closed(gate.MaxParallel, "waits for max_parallel of its run", text).
 		since(t.row.DueAt).heldBy(holders, active).frees("Starts when one of them has ended, in the order of the file.")
+}
+
+// ahead counts what gets places under the run's max_parallel before the task,
+// up to as many as there are at all.
+func (t *taskFacts) ahead() (n int) {
+	for _, r := range t.held {
+		o, _ := flow.Split(int(r.Number))
+		switch {
+		case r.Items == nil:
+			n++
+		case o == t.ordinal:
+			n += max(0, t.index-int(*r.Released))
+		default:
+			flying := *r.Released - (*r.Items - *r.Unfinished)
+			n += min(int(*r.Items-*r.Released), gate.Spare(t.def.Graph.Task(o).MaxParallel, int(flying)))
+		}
+	}
+	return min(n, t.def.Graph.MaxParallel())
 }
 
 // timer is what ends by itself: a back-off, a wait; and what somebody ends.
