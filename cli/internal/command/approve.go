@@ -103,7 +103,7 @@ func (c *call) approvals(ctx context.Context) error {
 		return err
 	}
 	var list []api.Approval
-	for p := (api.ListApprovalsParams{Namespace: c.Namespace, Limit: api.MaxPage}); ; {
+	for p := (api.ListApprovalsParams{Namespace: c.givenNamespace(), Limit: api.MaxPage}); ; {
 		page, err := server.Approvals(ctx, p)
 		if err != nil {
 			return err
