@@ -63,6 +63,12 @@ func TestBackfillIsPreviewedStartedAndSteered(t *testing.T) {
 	if b.Ticks != 8 || b.Waiting != 8 || b.State != "running" || b.Order != "newest" || string(b.Params["n"]) != "7" {
 		t.Errorf("backfill = %+v", b)
 	}
+	// Who asks again has looked again, and seen other ticks.
+	again := req
+	again.Hash = "of another look"
+	if same, made, err := c.StartBackfill(ctx, "default", "nightly", "k1", again); err != nil || same.ID != b.ID || made {
+		t.Errorf("the key after another look = %d, created %v, %v; want %d", same.ID, made, err, b.ID)
+	}
 	other := req
 	other.Max = 3
 	if _, _, err := c.StartBackfill(ctx, "default", "nightly", "k1", other); codeOf(err) != api.Conflict {

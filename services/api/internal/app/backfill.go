@@ -334,7 +334,9 @@ func (a *App) StartBackfill(ctx context.Context, by Actor, ref PipelineRef, key 
 	if err := checkKey(key); err != nil {
 		return out, false, err
 	}
-	content, err := json.Marshal(req)
+	asked := req
+	asked.Hash = "" // of what was there when it was looked at: it differs once the backfill runs
+	content, err := json.Marshal(asked)
 	if err != nil {
 		return out, false, err
 	}
