@@ -113,7 +113,7 @@ func parseRun(text string) (runStep, error) {
 }
 
 // downtime makes the schedules of a pipeline as they would be if nobody had looked
-// at them for so long: PIPELINE 90m. It does not do so right before a full hour,
+// at them for so long: PIPELINE 90m. If it is paused, it is so for as long. It does not do so right before a full hour,
 // so that cases can count the ticks of hourly schedules.
 func (p *player) downtime(ctx context.Context, text string) error {
 	name, rest, _ := strings.Cut(text, " ")
@@ -125,12 +125,36 @@ func (p *player) downtime(ctx context.Context, text string) error {
 		time.Sleep(time.Second)
 	}
 	tag, err := p.Pool.Exec(ctx, `
+		WITH pause AS (
+			UPDATE pipeline SET paused_at = paused_at - $3::interval WHERE namespace = $1 AND name = $2 AND paused_at IS NOT NULL
+		)
 		UPDATE schedule AS s SET next_at = s.next_at - $3::interval
 		FROM pipeline AS p WHERE p.id = s.pipeline_id AND p.namespace = $1 AND p.name = $2`, p.c.Namespace(), name, long)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = fmt.Errorf("pipeline %s has no schedule", name)
 	}
 	p.outage()
+	return err
+}
+
+// aged makes a task that stands in the queue of a pool as it would be if it had
+// come so much earlier: TASK 90m.
+func (p *player) aged(ctx context.Context, ref client.RunRef, text string) error {
+	name, rest, _ := strings.Cut(text, " ")
+	long, err := time.ParseDuration(rest)
+	if err != nil {
+		return err
+	}
+	run, err := p.Run(ctx, ref)
+	if err != nil {
+		return err
+	}
+	tag, err := p.Pool.Exec(ctx, `
+		UPDATE waiter AS w SET rank = w.rank - extract(epoch FROM $3::interval) * 1000, since = w.since - $3::interval
+		FROM task AS t WHERE t.run_id = w.run_id AND t.number = w.number AND w.run_id = $1 AND t.name = $2`, run.ID, name, long)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = fmt.Errorf("task %s waits for no pool", name)
+	}
 	return err
 }
 

@@ -24,6 +24,9 @@ func serverOnly(c *casefile.Case) string {
 	}
 	for _, b := range c.Blocks {
 		if b.File != "" {
+			if strings.Contains(b.Text, "@HTTP@") {
+				return "targets"
+			}
 			continue
 		}
 		blocks++

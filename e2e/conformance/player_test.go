@@ -38,6 +38,7 @@ type player struct {
 
 	err      error // of the step before, if it may be expected
 	warnings []api.Finding
+	patience time.Duration // of the step that is played
 }
 
 // play plays a case and says where it does not hold.
@@ -46,10 +47,11 @@ func (w *world) play(t *testing.T, c *casefile.Case) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	defer p.clear(context.WithoutCancel(ctx))
+	w.files.serve(c.Namespace(), p.dir)
 	if err := p.write(".synctl.toml", fmt.Sprintf("source = %q\n", c.Namespace())); err != nil {
 		return err
 	}
-	for _, b := range c.Blocks {
+	for i, b := range c.Blocks {
 		if b.File != "" {
 			if err := p.write(b.File, p.filled(b.Text)); err != nil {
 				return err
@@ -60,7 +62,7 @@ func (w *world) play(t *testing.T, c *casefile.Case) error {
 			p.fresh = true
 			continue
 		}
-		if err := p.steps(ctx, b.Steps); err != nil {
+		if err := p.steps(ctx, b.Steps, c.Fails != "" && i == len(c.Blocks)-1); err != nil {
 			return err
 		}
 	}
@@ -98,7 +100,7 @@ func (p *player) clear(ctx context.Context) {
 
 // filled puts in what only the player knows.
 func (p *player) filled(text string) string {
-	return strings.NewReplacer("@DIR@", p.dir, "@NS@", p.c.Namespace()).Replace(text)
+	return strings.NewReplacer("@DIR@", p.dir, "@NS@", p.c.Namespace(), "@HTTP@", p.world.files.url+"/"+p.c.Namespace()).Replace(text)
 }
 
 func (p *player) write(name, text string) error {
@@ -110,7 +112,9 @@ func (p *player) touch(name string) error { return p.write(name, "") }
 // expecting are the steps that take the error of the step before.
 var expecting = []string{"error", "refused"}
 
-func (p *player) steps(ctx context.Context, steps []casefile.Step) error {
+// steps plays a block of steps. If the last of them is there to fail, nobody has
+// to wait for what never comes.
+func (p *player) steps(ctx context.Context, steps []casefile.Step, fails bool) error {
 	if first := steps[0].Verb; p.fresh && first != "register" && first != "unregistered" {
 		if err := p.register(ctx, ""); err != nil {
 			return fmt.Errorf("%s:%d: register: %w\n%s", p.c.Path, steps[0].Line, err, findings(err))
@@ -120,6 +124,10 @@ func (p *player) steps(ctx context.Context, steps []casefile.Step) error {
 	refused := 0
 	for i, s := range steps {
 		s.Text = p.filled(s.Text)
+		p.patience = patience
+		if fails && i == len(steps)-1 {
+			p.patience = 2 * time.Second
+		}
 		if !slices.Contains(expecting, s.Verb) {
 			p.err = nil
 		}
@@ -171,6 +179,8 @@ func (p *player) step(ctx context.Context, s casefile.Step) error {
 		return p.tick(ctx, s.Text)
 	case "downtime":
 		return p.downtime(ctx, s.Text)
+	case "backfill":
+		return p.backfill(ctx, s.Text)
 	case "touch":
 		return p.touch(s.Text)
 	case "executor", "kill", "stop":
@@ -192,6 +202,8 @@ func (p *player) step(ctx context.Context, s casefile.Step) error {
 		return err
 	case "log":
 		return p.log(ctx, refs[0], text)
+	case "aged":
+		return p.aged(ctx, refs[0], text)
 	}
 	var runs []api.Run
 	for _, ref := range refs {
@@ -261,7 +273,7 @@ func (p *player) named(ctx context.Context, name string) (client.RunRef, error) 
 	ref := client.RunRef{Namespace: p.c.Namespace(), Pipeline: pipeline, Run: number}
 	var run api.Run
 	var err error
-	if !soon(ctx, func() bool { run, err = p.Run(ctx, ref); return err == nil }) {
+	if !p.soon(ctx, func() bool { run, err = p.Run(ctx, ref); return err == nil }) {
 		return ref, fmt.Errorf("wait for the run @%s: %w", name, err)
 	}
 	ref.Run = strconv.FormatInt(run.Number, 10)
@@ -269,8 +281,8 @@ func (p *player) named(ctx context.Context, name string) (client.RunRef, error) 
 }
 
 // soon waits until a condition holds.
-func soon(ctx context.Context, holds func() bool) bool {
-	deadline := time.Now().Add(patience)
+func (p *player) soon(ctx context.Context, holds func() bool) bool {
+	deadline := time.Now().Add(p.patience)
 	for wait := 20 * time.Millisecond; ; wait = min(wait*5/4, 250*time.Millisecond) {
 		if holds() {
 			return true

@@ -20,7 +20,7 @@ func (p *player) await(ctx context.Context, ref client.RunRef, text string) erro
 		return err
 	}
 	var got status
-	if soon(ctx, func() bool {
+	if p.soon(ctx, func() bool {
 		run, failure := p.whole(ctx, ref)
 		if err = failure; err != nil {
 			return false
@@ -38,7 +38,7 @@ func (p *player) await(ctx context.Context, ref client.RunRef, text string) erro
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("%s is %v after %s, want %v", name, got, patience, want)
+		err = fmt.Errorf("%s is %v after %s, want %v", name, got, p.patience, want)
 	}
 	return err
 }
@@ -47,7 +47,7 @@ func (p *player) await(ctx context.Context, ref client.RunRef, text string) erro
 func (p *player) ends(ctx context.Context, ref client.RunRef, text string, below []casefile.Line) error {
 	var run api.Run
 	var err error
-	if !soon(ctx, func() bool { run, err = p.Run(ctx, ref); return err == nil && run.EndedAt != nil }) {
+	if !p.soon(ctx, func() bool { run, err = p.Run(ctx, ref); return err == nil && run.EndedAt != nil }) {
 		if err == nil {
 			run, _ = p.whole(ctx, ref)
 			err = fmt.Errorf("it is still %v\n%s", runStatus(run), table(run))
@@ -138,7 +138,7 @@ func (p *player) runs(ctx context.Context, text string) error {
 		state = &s
 	}
 	n := 0
-	if soon(ctx, func() bool {
+	if p.soon(ctx, func() bool {
 		var page api.RunPage
 		if page, err = p.Runs(ctx, api.ListRunsParams{Pipeline: p.c.Namespace() + "/" + words[0], Limit: 200}); err != nil {
 			return false
@@ -178,7 +178,7 @@ func (p *player) tick(ctx context.Context, text string) error {
 		}
 	}
 	var found []string
-	if soon(ctx, func() bool {
+	if p.soon(ctx, func() bool {
 		var page api.TickPage
 		if page, err = p.Ticks(ctx, p.c.Namespace(), name, api.ListTicksParams{Limit: 200}); err != nil {
 			return false
@@ -200,6 +200,27 @@ func (p *player) tick(ctx context.Context, text string) error {
 	}
 	if err == nil {
 		err = fmt.Errorf("the ledger has %s", strings.Join(found, ", "))
+	}
+	return err
+}
+
+// backfill waits until the newest backfill of a pipeline stands so: PIPELINE STATE.
+func (p *player) backfill(ctx context.Context, text string) error {
+	name, want, _ := strings.Cut(text, " ")
+	var newest api.Backfill
+	var err error
+	if p.soon(ctx, func() bool {
+		var page api.BackfillPage
+		if page, err = p.Backfills(ctx, api.ListBackfillsParams{Pipeline: p.c.Namespace() + "/" + name, Limit: 1}); err != nil || len(page.Items) == 0 {
+			return false
+		}
+		newest = page.Items[0]
+		return string(newest.State) == want
+	}) {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("the backfill is %q, want %s: %d of %d ticks to come, %d under way", newest.State, want, newest.Waiting, newest.Ticks, newest.Open)
 	}
 	return err
 }

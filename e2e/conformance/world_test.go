@@ -19,6 +19,7 @@ type world struct {
 	t *testing.T
 	*programs.System
 	synctl string
+	files  *service
 
 	mu sync.Mutex // guards System.Outages
 }
@@ -32,25 +33,31 @@ func (w *world) outage() {
 }
 
 // newWorld starts one api, two schedulers and three executors. All have the label
-// linux and one of them also has heavy; nobody has none-has-it.
+// linux and one of them also has heavy; nobody has none-has-it. All serve the
+// target http/files.
 func newWorld(t *testing.T, cases []*casefile.Case) *world {
 	t.Helper()
+	files := newService(t)
 	var secrets strings.Builder
+	fmt.Fprintf(&secrets, "operator/FILES_TOKEN=%s\n", filesToken)
 	for _, c := range cases {
 		for _, line := range c.Secrets {
 			fmt.Fprintf(&secrets, "%s/%s\n", c.Namespace(), line)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "secrets")
-	if err := os.WriteFile(file, []byte(secrets.String()), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	file, targets := filepath.Join(dir, "secrets"), filepath.Join(dir, "targets.yaml")
+	for name, text := range map[string]string{file: secrets.String(), targets: files.targets()} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w := &world{t: t, System: programs.NewSystem(t, dbtest.URL(t)), synctl: programs.Path(t, "synctl")}
+	w := &world{t: t, System: programs.NewSystem(t, dbtest.URL(t)), synctl: programs.Path(t, "synctl"), files: files}
 	for range 2 {
 		w.Scheduler()
 	}
 	for name, labels := range map[string]string{"north": "linux", "south": "linux", "east": "linux,heavy"} {
-		w.Executor("--name", name, "--labels", labels, "--slots", "12", "--secrets-file", file)
+		w.Executor("--name", name, "--labels", labels, "--slots", "12", "--secrets-file", file, "--targets", targets)
 	}
 	return w
 }

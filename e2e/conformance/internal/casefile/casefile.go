@@ -56,7 +56,7 @@ var verbs = map[string]bool{
 	"register": false, "refused": false, "warned": false, "unregistered": false,
 	"run": false, "error": false, "await": false, "ends": true,
 	"attempts": false, "outputs": false, "params": false, "log": false, "order": false, "never": false, "together": false,
-	"runs": false, "tick": false, "downtime": false, "cancel": false, "touch": false,
+	"runs": false, "tick": false, "backfill": false, "downtime": false, "aged": false, "cancel": false, "touch": false,
 	"executor": false, "kill": false, "stop": false,
 	"$": true, "server": false,
 }
