@@ -18,6 +18,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
 
@@ -460,15 +461,12 @@ func (a *App) tryFirst(ctx context.Context, q *db.Queries, s *span, t schedule.T
 	if err != nil {
 		return err
 	}
-	vars, err := q.NamespaceVars(ctx, []string{s.pipeline.Namespace})
+	vars, err := newrun.Vars(ctx, q, s.pipeline.Namespace)
 	if err != nil {
-		return fmt.Errorf("read vars: %w", err)
+		return err
 	}
-	f := flow.Request{Trigger: "backfill", Schedule: entry, Params: given, Revision: s.def.Number, ScheduledAt: t.At, CreatedAt: s.row.Now, Vars: map[string]string{}}
+	f := flow.Request{Trigger: "backfill", Schedule: entry, Params: given, Revision: s.def.Number, ScheduledAt: t.At, CreatedAt: s.row.Now, Vars: vars[s.pipeline.Namespace]}
 	f.IntervalStart, f.IntervalEnd = s.schedule.Interval(t.At)
-	for _, v := range vars {
-		f.Vars[v.Name] = v.Value
-	}
 	_, err = s.def.Graph.Create(f)
 	return createError(PipelineRef{s.pipeline.Namespace, s.pipeline.Name}, err, wrong)
 }

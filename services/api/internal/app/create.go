@@ -13,6 +13,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
 
@@ -194,12 +195,12 @@ func (a *App) request(ctx context.Context, q *db.Queries, by Actor, p db.FindPip
 	if err != nil {
 		return err
 	}
-	numbers, err := q.DrawNumbers(ctx, []int64{p.ID}, []int64{1})
-	if err != nil || len(numbers) != 1 {
-		return fmt.Errorf("draw a number: %d rows: %w", len(numbers), err)
+	numbers, err := newrun.Numbers(ctx, q, []int64{p.ID})
+	if err != nil {
+		return err
 	}
-	if numbers[0].Last != f.Number {
-		a.numbered(&f, p, numbers[0].Last)
+	if numbers[0] != f.Number {
+		a.numbered(&f, p, numbers[0])
 		joined := made.Group
 		if made, err = def.Graph.Create(f); err != nil {
 			return createError(ref, err, nil)
@@ -217,7 +218,7 @@ func (a *App) numbered(f *flow.Request, p db.FindPipelineRow, number int64) {
 
 // flowRequest is the request as decisions see it.
 func (a *App) flowRequest(ctx context.Context, q *db.Queries, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, given map[string]any) (flow.Request, error) {
-	out := flow.Request{Trigger: manual, Params: given, Revision: def.Number, CreatedAt: p.Now, ScheduledAt: req.At, Vars: map[string]string{}}
+	out := flow.Request{Trigger: manual, Params: given, Revision: def.Number, CreatedAt: p.Now, ScheduledAt: req.At}
 	if out.ScheduledAt.IsZero() {
 		out.ScheduledAt = p.Now
 	}
@@ -235,55 +236,29 @@ func (a *App) flowRequest(ctx context.Context, q *db.Queries, p db.FindPipelineR
 			out.IntervalStart, out.IntervalEnd = s.Interval(at)
 		}
 	}
-	vars, err := q.NamespaceVars(ctx, []string{p.Namespace})
+	vars, err := newrun.Vars(ctx, q, p.Namespace)
 	if err != nil {
-		return out, fmt.Errorf("read vars: %w", err)
+		return out, err
 	}
-	for _, v := range vars {
-		out.Vars[v.Name] = v.Value
-	}
+	out.Vars = vars[p.Namespace]
 	return out, nil
 }
 
 // joinGroup locks the run's group and refuses a run that its queue has no room for.
 func (a *App) joinGroup(ctx context.Context, q *db.Queries, p db.FindPipelineRow, made flow.Created) (int64, error) {
-	var group int64
-	if made.Group == "" {
-		rows, err := q.PipelineGroups(ctx, []int64{p.ID})
-		if err != nil || len(rows) != 1 {
-			return 0, fmt.Errorf("find the group of pipeline %d: %d rows: %w", p.ID, len(rows), err)
-		}
-		group = rows[0].ID
-	} else {
-		if err := q.EnsureGroups(ctx, []string{p.Namespace}, []string{made.Group}); err != nil {
-			return 0, fmt.Errorf("make a group: %w", err)
-		}
-		rows, err := q.NamedGroups(ctx, []string{p.Namespace}, []string{made.Group})
-		if err != nil || len(rows) != 1 {
-			return 0, fmt.Errorf("find group %q: %d rows: %w", made.Group, len(rows), err)
-		}
-		group = rows[0].ID
+	groups, err := newrun.Groups(ctx, q, []newrun.Group{{Pipeline: p.ID, Namespace: p.Namespace, Name: made.Group}})
+	if err != nil {
+		return 0, err
 	}
-	if err := q.LockGroups(ctx, []int64{group}); err != nil {
-		return 0, fmt.Errorf("lock a group: %w", err)
+	loads, err := newrun.LockGroups(ctx, q, groups)
+	if err != nil {
+		return 0, err
 	}
-	return group, room(ctx, q, group, p, made)
+	return groups[0], room(*loads[groups[0]], p, made)
 }
 
-// room refuses a run that the queue of its group, which the caller has locked, has
-// no room for.
-func room(ctx context.Context, q *db.Queries, group int64, p db.FindPipelineRow, made flow.Created) error {
-	counts, err := q.GroupCounts(ctx, []int64{group})
-	if err != nil {
-		return fmt.Errorf("count a group: %w", err)
-	}
-	var g flow.GroupLoad
-	if len(counts) > 0 {
-		g = flow.GroupLoad{
-			Running: int(counts[0].Running), Queued: int(counts[0].Queued), Counted: int(counts[0].Counted),
-			RunningBackfills: int(counts[0].RunningBackfills), QueuedBackfills: int(counts[0].QueuedBackfills),
-		}
-	}
+// room refuses a run that the queue of its group has no room for.
+func room(g flow.GroupLoad, p db.FindPipelineRow, made flow.Created) error {
 	// Those at the head of the queue that have room start within a moment: they
 	// count as if they had.
 	starting := min(g.Queued, max(0, made.Limit-g.Running))
@@ -304,13 +279,9 @@ func groupName(p db.FindPipelineRow, made flow.Created) string {
 }
 
 func (a *App) insertRun(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, def *revision.Revision, req api.RunRequest, from origin, key string, f flow.Request, made flow.Created, group int64) error {
-	params, err := expr.ToJSON(made.Params)
+	params, vars, err := newrun.Inputs(made.Params, f.Vars)
 	if err != nil {
-		return fmt.Errorf("write params: %w", err)
-	}
-	vars, err := json.Marshal(f.Vars)
-	if err != nil {
-		return fmt.Errorf("write vars: %w", err)
+		return err
 	}
 	arg := db.RequestRunParams{
 		ID: f.ID, PipelineID: p.ID, RevisionID: def.ID, Number: f.Number, Namespace: p.Namespace, Pipeline: p.Name, Trigger: f.Trigger,

@@ -14,6 +14,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/reopen"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
@@ -177,7 +178,11 @@ func errKeyUsed(key string) error {
 func (a *App) roomToRerun(ctx context.Context, q *db.Queries, def *revision.Revision, row runRow) error {
 	limits := def.Graph.Pipeline().Concurrency
 	made := flow.Created{Group: row.Run.ConcurrencyGroup, Limit: max(1, limits.Limit), MaxQueued: limits.MaxQueued, OnConflict: flow.OnConflictQueue}
-	return room(ctx, q, row.Run.GroupID, db.FindPipelineRow{Namespace: row.Run.Namespace, Name: row.Run.Pipeline}, made)
+	loads, err := newrun.LockGroups(ctx, q, []int64{row.Run.GroupID})
+	if err != nil {
+		return err
+	}
+	return room(*loads[row.Run.GroupID], db.FindPipelineRow{Namespace: row.Run.Namespace, Name: row.Run.Pipeline}, made)
 }
 
 // blocked refuses a rerun from a task that would be skipped again at once.

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 )
 
@@ -97,22 +96,19 @@ func (b *Backfiller) load(ctx context.Context, q *db.Queries, locked []db.LockDu
 		return nil, fmt.Errorf("read backfills: %w", err)
 	}
 	var revisions []int64
-	vars := map[string]map[string]string{}
+	var namespaces []string
 	for _, p := range places {
 		d.byID[p.ID].place = p
 		revisions = append(revisions, p.RevisionID)
-		vars[p.Namespace] = map[string]string{}
+		namespaces = append(namespaces, p.Namespace)
 	}
 	found, broken, err := b.revisions.Load(ctx, q, revisions)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.NamespaceVars(ctx, slices.Sorted(maps.Keys(vars)))
+	vars, err := newrun.Vars(ctx, q, namespaces...)
 	if err != nil {
-		return nil, fmt.Errorf("read vars: %w", err)
-	}
-	for _, row := range rows {
-		vars[row.Namespace][row.Name] = row.Value
+		return nil, err
 	}
 	for _, s := range d.subjects {
 		s.vars = vars[s.place.Namespace]
@@ -256,27 +252,22 @@ func (d *decisions) admit(ctx context.Context, q *db.Queries) error {
 	if len(d.wants) == 0 {
 		return nil
 	}
-	if err := d.lockGroups(ctx, q); err != nil {
+	list := make([]newrun.Group, len(d.wants))
+	for i, w := range d.wants {
+		list[i] = newrun.Group{Pipeline: w.of.row.PipelineID, Namespace: w.of.place.Namespace, Name: w.created.Group}
+	}
+	groups, err := newrun.Groups(ctx, q, list)
+	if err != nil {
 		return err
 	}
-	ids := make([]int64, 0, len(d.wants))
-	for _, w := range d.wants {
-		ids = append(ids, w.group)
-	}
-	rows, err := q.GroupCounts(ctx, ids)
+	loads, err := newrun.LockGroups(ctx, q, groups)
 	if err != nil {
-		return fmt.Errorf("count groups: %w", err)
-	}
-	loads := make(map[int64]*flow.GroupLoad, len(ids))
-	for _, id := range ids {
-		loads[id] = &flow.GroupLoad{}
-	}
-	for _, row := range rows {
-		*loads[row.GroupID] = flow.GroupLoad{Running: int(row.Running), Queued: int(row.Queued)}
+		return err
 	}
 	born := 0
 	kept := d.wants[:0]
-	for _, w := range d.wants {
+	for i, w := range d.wants {
+		w.group = groups[i]
 		s, l := w.of, loads[w.group]
 		tasks, finally := s.rev.Graph.Size()
 		if born > 0 && born+tasks+finally > maxBorn {
@@ -304,57 +295,5 @@ func (d *decisions) admit(ctx context.Context, q *db.Queries) error {
 		kept = append(kept, w)
 	}
 	d.wants = kept
-	return nil
-}
-
-func (d *decisions) lockGroups(ctx context.Context, q *db.Queries) error {
-	own := map[int64]int64{} // pipeline → group
-	type name struct{ namespace, group string }
-	named := map[name]int64{}
-	for _, w := range d.wants {
-		if w.created.Group == "" {
-			own[w.of.row.PipelineID] = 0
-		} else {
-			named[name{w.of.place.Namespace, w.created.Group}] = 0
-		}
-	}
-	rows, err := q.PipelineGroups(ctx, slices.Sorted(maps.Keys(own)))
-	if err != nil {
-		return fmt.Errorf("read groups: %w", err)
-	}
-	for _, row := range rows {
-		own[row.PipelineID] = row.ID
-	}
-	if len(named) > 0 {
-		var namespaces, names []string
-		for k := range named {
-			namespaces, names = append(namespaces, k.namespace), append(names, k.group)
-		}
-		if err := q.EnsureGroups(ctx, namespaces, names); err != nil {
-			return fmt.Errorf("make groups: %w", err)
-		}
-		rows, err := q.NamedGroups(ctx, namespaces, names)
-		if err != nil {
-			return fmt.Errorf("read groups: %w", err)
-		}
-		for _, row := range rows {
-			named[name{row.Namespace, row.Name}] = row.ID
-		}
-	}
-	lock := map[int64]bool{}
-	for _, w := range d.wants {
-		if w.created.Group == "" {
-			w.group = own[w.of.row.PipelineID]
-		} else {
-			w.group = named[name{w.of.place.Namespace, w.created.Group}]
-		}
-		if w.group == 0 {
-			return fmt.Errorf("pipeline %s/%s has no group", w.of.place.Namespace, w.of.place.Pipeline)
-		}
-		lock[w.group] = true
-	}
-	if err := q.LockGroups(ctx, slices.Sorted(maps.Keys(lock))); err != nil {
-		return fmt.Errorf("lock groups: %w", err)
-	}
 	return nil
 }

@@ -2,14 +2,12 @@ package backfill
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 
-	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 )
 
 // write stores the runs, and what became of the ticks.
@@ -39,22 +37,13 @@ func (d *decisions) writeRuns(ctx context.Context, q *db.Queries) error {
 	if err != nil {
 		return fmt.Errorf("draw run ids: %w", err)
 	}
-	perPipeline := map[int64]int64{}
-	for _, w := range d.wants {
-		perPipeline[w.of.row.PipelineID]++
+	pipelines := make([]int64, len(d.wants))
+	for i, w := range d.wants {
+		pipelines[i] = w.of.row.PipelineID
 	}
-	pipelines := slices.Sorted(maps.Keys(perPipeline))
-	each := make([]int64, len(pipelines))
-	for i, id := range pipelines {
-		each[i] = perPipeline[id]
-	}
-	drawn, err := q.DrawNumbers(ctx, pipelines, each)
+	numbers, err := newrun.Numbers(ctx, q, pipelines)
 	if err != nil {
-		return fmt.Errorf("draw run numbers: %w", err)
-	}
-	next := map[int64]int64{}
-	for _, row := range drawn {
-		next[row.PipelineID] = row.Last - perPipeline[row.PipelineID] + 1
+		return err
 	}
 	var runs db.InsertBackfillRunsParams
 	var open db.InsertBackfillOpenRunsParams
@@ -62,17 +51,12 @@ func (d *decisions) writeRuns(ctx context.Context, q *db.Queries) error {
 	var wake []int64
 	for i, w := range d.wants {
 		s := w.of
-		w.run.ID, w.run.Number = ids[i], next[s.row.PipelineID]
-		next[s.row.PipelineID]++
+		w.run.ID, w.run.Number = ids[i], numbers[i]
 		s.moved.open-- // counted by admit; tick counts it for good
 		d.tick(s, w.tick.FireAt, "open", w.run.ID, "")
-		params, err := expr.ToJSON(w.created.Params)
+		params, vars, err := newrun.Inputs(w.created.Params, w.run.Vars)
 		if err != nil {
-			return fmt.Errorf("store params of %s/%s: %w", w.run.Namespace, w.run.Pipeline, err)
-		}
-		vars, err := json.Marshal(w.run.Vars)
-		if err != nil {
-			return fmt.Errorf("store vars: %w", err)
+			return fmt.Errorf("a run of %s/%s: %w", w.run.Namespace, w.run.Pipeline, err)
 		}
 		runs.Ids = append(runs.Ids, w.run.ID)
 		runs.Pipelines = append(runs.Pipelines, s.row.PipelineID)

@@ -4,7 +4,6 @@ package follow
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 )
@@ -253,21 +253,15 @@ func (f *Follower) find(ctx context.Context, q *db.Queries, wants []*want) error
 // of their run, and groups are made before numbers are drawn: so it is worked
 // out with the number that the run will most likely have.
 func prepare(ctx context.Context, q *db.Queries, wants []*want) error {
-	vars := map[string]map[string]string{}
+	var namespaces []string
 	for _, w := range wants {
 		if w.reason == "" {
-			vars[w.ask.Namespace] = map[string]string{}
+			namespaces = append(namespaces, w.ask.Namespace)
 		}
 	}
-	if len(vars) == 0 {
-		return nil
-	}
-	rows, err := q.NamespaceVars(ctx, slices.Sorted(maps.Keys(vars)))
+	vars, err := newrun.Vars(ctx, q, namespaces...)
 	if err != nil {
-		return fmt.Errorf("read vars: %w", err)
-	}
-	for _, row := range rows {
-		vars[row.Namespace][row.Name] = row.Value
+		return err
 	}
 	last := map[int64]int64{}
 	for _, w := range wants {
@@ -313,61 +307,29 @@ func (w *want) workOut() error {
 // join finds the group of each run, and whether the run may start beside the
 // others: a run that waits for it, directly or through others, is one of them.
 func join(ctx context.Context, q *db.Queries, wants []*want) error {
-	type name struct{ namespace, group string }
-	own, named, callers := map[int64]int64{}, map[name]int64{}, map[int64]bool{}
-	for _, w := range wants {
-		if w.created.Group == "" {
-			own[w.pipeline.ID] = 0
-		} else {
-			named[name{w.pipeline.Namespace, w.created.Group}] = 0
-		}
+	list, callers := make([]newrun.Group, len(wants)), map[int64]bool{}
+	for i, w := range wants {
+		list[i] = newrun.Group{Pipeline: w.pipeline.ID, Namespace: w.pipeline.Namespace, Name: w.created.Group}
 		if w.ask.Waits {
 			callers[w.ask.ParentRunID] = true
 		}
 	}
-	rows, err := q.PipelineGroups(ctx, slices.Sorted(maps.Keys(own)))
+	groups, err := newrun.Groups(ctx, q, list)
 	if err != nil {
-		return fmt.Errorf("read groups: %w", err)
-	}
-	for _, row := range rows {
-		own[row.PipelineID] = row.ID
-	}
-	if len(named) > 0 {
-		all := slices.SortedFunc(maps.Keys(named), func(a, b name) int {
-			return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.group, b.group))
-		})
-		var namespaces, names []string
-		for _, n := range all {
-			namespaces, names = append(namespaces, n.namespace), append(names, n.group)
-		}
-		if err := q.EnsureGroups(ctx, namespaces, names); err != nil {
-			return fmt.Errorf("make groups: %w", err)
-		}
-		rows, err := q.NamedGroups(ctx, namespaces, names)
-		if err != nil {
-			return fmt.Errorf("read groups: %w", err)
-		}
-		for _, row := range rows {
-			named[name{row.Namespace, row.Name}] = row.ID
-		}
+		return err
 	}
 	held := map[int64][]int64{} // run → its group and those of its callers
 	if len(callers) > 0 {
-		groups, err := q.CallersGroups(ctx, slices.Sorted(maps.Keys(callers)))
+		rows, err := q.CallersGroups(ctx, slices.Sorted(maps.Keys(callers)))
 		if err != nil {
 			return fmt.Errorf("read groups of callers: %w", err)
 		}
-		for _, g := range groups {
+		for _, g := range rows {
 			held[g.ID] = append(held[g.ID], g.GroupID)
 		}
 	}
-	for _, w := range wants {
-		if w.group = own[w.pipeline.ID]; w.created.Group != "" {
-			w.group = named[name{w.pipeline.Namespace, w.created.Group}]
-		}
-		if w.group == 0 {
-			return fmt.Errorf("pipeline %s/%s has no group", w.pipeline.Namespace, w.pipeline.Name)
-		}
+	for i, w := range wants {
+		w.group = groups[i]
 		w.beside = w.ask.Waits && slices.Contains(held[w.ask.ParentRunID], w.group)
 	}
 	return nil
@@ -379,27 +341,17 @@ func draw(ctx context.Context, q *db.Queries, wants []*want) error {
 	if err != nil {
 		return fmt.Errorf("draw run ids: %w", err)
 	}
-	counts := map[int64]int64{}
-	for _, w := range wants {
-		counts[w.pipeline.ID]++
+	pipelines := make([]int64, len(wants))
+	for i, w := range wants {
+		pipelines[i] = w.pipeline.ID
 	}
-	pipelines := slices.Sorted(maps.Keys(counts))
-	each := make([]int64, len(pipelines))
-	for i, id := range pipelines {
-		each[i] = counts[id]
-	}
-	drawn, err := q.DrawNumbers(ctx, pipelines, each)
+	numbers, err := newrun.Numbers(ctx, q, pipelines)
 	if err != nil {
-		return fmt.Errorf("draw run numbers: %w", err)
-	}
-	next := map[int64]int64{}
-	for _, row := range drawn {
-		next[row.PipelineID] = row.Last - counts[row.PipelineID] + 1
+		return err
 	}
 	for i, w := range wants {
 		w.id = ids[i]
-		n := next[w.pipeline.ID]
-		next[w.pipeline.ID]++
+		n := numbers[i]
 		moved := n != w.request.Number
 		w.request.ID, w.request.Number = w.id, n
 		if w.ended() {
@@ -420,13 +372,9 @@ func draw(ctx context.Context, q *db.Queries, wants []*want) error {
 func insert(ctx context.Context, q *db.Queries, wants []*want) error {
 	var p db.InsertAskedRunsParams
 	for _, w := range wants {
-		params, err := expr.ToJSON(w.created.Params)
+		params, vars, err := newrun.Inputs(w.created.Params, w.request.Vars)
 		if err != nil {
-			return fmt.Errorf("store params: %w", err)
-		}
-		vars, err := json.Marshal(w.request.Vars)
-		if err != nil {
-			return fmt.Errorf("store vars: %w", err)
+			return fmt.Errorf("a run of %s/%s: %w", w.pipeline.Namespace, w.pipeline.Name, err)
 		}
 		p.Ids = append(p.Ids, w.id)
 		p.Pipelines = append(p.Pipelines, w.pipeline.ID)

@@ -2,12 +2,10 @@ package plan
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 )
@@ -21,7 +19,11 @@ func (p *Planner) batch(ctx context.Context, q *db.Queries, all []due, out *Outc
 	if err != nil {
 		return err
 	}
-	vars, err := namespaceVars(ctx, q, all)
+	namespaces := make([]string, len(all))
+	for i, s := range all {
+		namespaces[i] = s.Namespace
+	}
+	vars, err := newrun.Vars(ctx, q, namespaces...)
 	if err != nil {
 		return err
 	}
@@ -71,19 +73,4 @@ func (p *Planner) load(ctx context.Context, q *db.Queries, all []due) (map[int64
 		p.log.Error("plan: a definition cannot be read", "revision", id, "error", err)
 	}
 	return found, nil
-}
-
-func namespaceVars(ctx context.Context, q *db.Queries, all []due) (map[string]map[string]string, error) {
-	vars := map[string]map[string]string{}
-	for _, s := range all {
-		vars[s.Namespace] = map[string]string{}
-	}
-	rows, err := q.NamespaceVars(ctx, slices.Sorted(maps.Keys(vars)))
-	if err != nil {
-		return nil, fmt.Errorf("read vars: %w", err)
-	}
-	for _, row := range rows {
-		vars[row.Namespace][row.Name] = row.Value
-	}
-	return vars, nil
 }

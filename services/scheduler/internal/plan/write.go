@@ -2,14 +2,13 @@ package plan
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/synthesizer-dev/synthesizer/cli/expr"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/newrun"
 )
 
 // write stores runs, then ticks (each names its run), then moves the schedules.
@@ -49,38 +48,24 @@ func (d *decisions) writeRuns(ctx context.Context, q *db.Queries) error {
 	if err != nil {
 		return fmt.Errorf("draw run ids: %w", err)
 	}
-	counts := map[int64]int64{}
-	for _, w := range d.wants {
-		counts[w.schedule.PipelineID]++
+	pipelines := make([]int64, len(d.wants))
+	for i, w := range d.wants {
+		pipelines[i] = w.schedule.PipelineID
 	}
-	pipelines := slices.Sorted(maps.Keys(counts))
-	each := make([]int64, len(pipelines))
-	for i, id := range pipelines {
-		each[i] = counts[id]
-	}
-	drawn, err := q.DrawNumbers(ctx, pipelines, each)
+	numbers, err := newrun.Numbers(ctx, q, pipelines)
 	if err != nil {
-		return fmt.Errorf("draw run numbers: %w", err)
-	}
-	next := map[int64]int64{}
-	for _, row := range drawn {
-		next[row.PipelineID] = row.Last - counts[row.PipelineID] + 1
+		return err
 	}
 	var runs db.InsertRunsParams
 	var open db.InsertOpenRunsParams
 	var told db.InsertRunEventsParams
 	var wake []int64
 	for i, w := range d.wants {
-		w.run.ID, w.run.Number = ids[i], next[w.schedule.PipelineID]
-		next[w.schedule.PipelineID]++
+		w.run.ID, w.run.Number = ids[i], numbers[i]
 		d.ticks.RunIds[w.scheduled] = w.run.ID
-		params, err := expr.ToJSON(w.created.Params)
+		params, vars, err := newrun.Inputs(w.created.Params, w.run.Vars)
 		if err != nil {
-			return fmt.Errorf("store params of %s/%s: %w", w.run.Namespace, w.run.Pipeline, err)
-		}
-		vars, err := json.Marshal(w.run.Vars)
-		if err != nil {
-			return fmt.Errorf("store vars: %w", err)
+			return fmt.Errorf("a run of %s/%s: %w", w.run.Namespace, w.run.Pipeline, err)
 		}
 		runs.Ids = append(runs.Ids, w.run.ID)
 		runs.Pipelines = append(runs.Pipelines, w.schedule.PipelineID)
