@@ -347,11 +347,17 @@ HAVING min(a.attempt) <> 1 OR max(a.attempt) <> count(*) OR count(DISTINCT a.att
 -- A zombie's report was accepted: something was written under an old token after its successor had
 -- written.
 CREATE VIEW inv_30_stale_token_wrote AS
-SELECT e.id
-FROM event AS e
-JOIN attempt AS a ON a.lease_token = e.token
+WITH wrote AS (
+    SELECT e.token, min(e.id) AS first, max(e.id) AS last
+    FROM event AS e
+    WHERE e.token IS NOT NULL
+    GROUP BY 1
+)
+SELECT o.last AS id
+FROM attempt AS a
 JOIN attempt AS b ON b.run_id = a.run_id AND b.number = a.number AND b.attempt > a.attempt
-JOIN event AS n ON n.token = b.lease_token AND n.id < e.id;
+JOIN wrote AS o ON o.token = a.lease_token
+JOIN wrote AS n ON n.token = b.lease_token AND n.first < o.last;
 
 -- Exactly one successful attempt, and the last one.
 CREATE VIEW inv_31_success_inconsistent AS
