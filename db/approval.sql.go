@@ -189,7 +189,7 @@ func (q *Queries) DecideApproval(ctx context.Context, arg DecideApprovalParams) 
 }
 
 const openApprovals = `-- name: OpenApprovals :many
-SELECT p.id, p.run_id, p.prompt, p.asked_at, p.deadline_at, r.namespace, r.pipeline, r.number, t.name
+SELECT p.id, p.number AS task, p.prompt, p.asked_at, p.deadline_at, r.namespace, r.pipeline, r.number, r.revision_id, t.name
 FROM approval AS p
 JOIN run AS r ON r.id = p.run_id
 JOIN task AS t ON t.run_id = p.run_id AND t.number = p.number
@@ -209,13 +209,14 @@ type OpenApprovalsParams struct {
 
 type OpenApprovalsRow struct {
 	ID         int64
-	RunID      int64
+	Task       int32
 	Prompt     string
 	AskedAt    time.Time
 	DeadlineAt *time.Time
 	Namespace  string
 	Pipeline   string
 	Number     int64
+	RevisionID int64
 	Name       string
 }
 
@@ -231,13 +232,14 @@ func (q *Queries) OpenApprovals(ctx context.Context, arg OpenApprovalsParams) ([
 		var i OpenApprovalsRow
 		if err := rows.Scan(
 			&i.ID,
-			&i.RunID,
+			&i.Task,
 			&i.Prompt,
 			&i.AskedAt,
 			&i.DeadlineAt,
 			&i.Namespace,
 			&i.Pipeline,
 			&i.Number,
+			&i.RevisionID,
 			&i.Name,
 		); err != nil {
 			return nil, err

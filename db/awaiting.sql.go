@@ -62,9 +62,15 @@ func (q *Queries) AnswerChildren(ctx context.Context, arg AnswerChildrenParams) 
 }
 
 const askApprovals = `-- name: AskApprovals :exec
-INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at)
-SELECT unnest($1::bigint[]), unnest($2::int[]), unnest($3::bigint[]), unnest($4::text[]),
-    nullif(unnest($5::timestamptz[]), '0001-01-01 00:00:00+00')
+WITH asked AS (
+    INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at)
+    SELECT unnest($1::bigint[]), unnest($2::int[]), unnest($3::bigint[]), unnest($4::text[]),
+        nullif(unnest($5::timestamptz[]), '0001-01-01 00:00:00+00')
+    RETURNING run_id, number, pipeline_id
+)
+INSERT INTO event (kind, entity_id, pipeline_id, number, reason, cause)
+SELECT 'task', a.run_id, a.pipeline_id, a.number, 'asked', 'approval'
+FROM asked AS a
 `
 
 type AskApprovalsParams struct {

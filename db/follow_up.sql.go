@@ -34,8 +34,14 @@ WITH k AS (
       AND k.run_id = 0
 )
 INSERT INTO event (kind, entity_id, pipeline_id, reason, cause, actor, detail)
-SELECT 'pipeline', k.pipeline_id, k.pipeline_id, 'trigger_dropped', k.reason, 'scheduler', jsonb_build_object('run_id', k.upstream_run_id)
+SELECT e.kind, e.entity_id, e.pipeline_id, 'trigger_dropped', k.reason, 'scheduler',
+    jsonb_build_object('run_id', k.upstream_run_id, 'pipeline_id', k.pipeline_id, 'ordinal', k.ordinal)
 FROM k
+CROSS JOIN LATERAL (
+    SELECT 'pipeline' AS kind, k.pipeline_id AS entity_id, k.pipeline_id AS pipeline_id
+    UNION ALL
+    SELECT 'run', k.upstream_run_id, (SELECT r.pipeline_id FROM run AS r WHERE r.id = k.upstream_run_id)
+) AS e
 WHERE k.run_id = 0
   AND k.told
 `
@@ -61,6 +67,135 @@ func (q *Queries) AnswerFollowUps(ctx context.Context, arg AnswerFollowUpsParams
 		arg.Tolds,
 	)
 	return err
+}
+
+const droppedOf = `-- name: DroppedOf :many
+SELECT DISTINCT ON (p.namespace, p.name, d.ordinal) p.namespace, p.name AS pipeline, d.pipeline_id, d.ordinal, d.at, d.reason
+FROM (
+    SELECT e.id, e.at, e.cause AS reason, (e.detail ->> 'pipeline_id')::bigint AS pipeline_id, (e.detail ->> 'ordinal')::smallint AS ordinal
+    FROM event AS e
+    WHERE e.kind = 'run'
+      AND e.entity_id = $1::bigint
+      AND e.day >= $2::date
+      AND e.reason = 'trigger_dropped'
+    ORDER BY e.id DESC
+    LIMIT $3::int
+) AS d
+JOIN pipeline AS p ON p.id = d.pipeline_id
+WHERE cardinality($4::text[]) = 0 OR p.namespace = ANY($4)
+ORDER BY p.namespace, p.name, d.ordinal, d.id DESC
+`
+
+type DroppedOfParams struct {
+	RunID   int64
+	Since   time.Time
+	Page    int32
+	Visible []string
+}
+
+type DroppedOfRow struct {
+	Namespace  string
+	Pipeline   string
+	PipelineID int64
+	Ordinal    int16
+	At         time.Time
+	Reason     string
+}
+
+// DroppedOf gives the triggers that the end of a run met and got no run from, the last time that each did.
+// Events of a run are not older than the run.
+func (q *Queries) DroppedOf(ctx context.Context, arg DroppedOfParams) ([]DroppedOfRow, error) {
+	rows, err := q.db.Query(ctx, droppedOf,
+		arg.RunID,
+		arg.Since,
+		arg.Page,
+		arg.Visible,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DroppedOfRow
+	for rows.Next() {
+		var i DroppedOfRow
+		if err := rows.Scan(
+			&i.Namespace,
+			&i.Pipeline,
+			&i.PipelineID,
+			&i.Ordinal,
+			&i.At,
+			&i.Reason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const followUpsOf = `-- name: FollowUpsOf :many
+SELECT p.namespace, p.name AS pipeline, f.pipeline_id, f.ordinal, f.asked_at, coalesce(r.number, 0)::bigint AS number, coalesce(r.state, '')::text AS state
+FROM follow_up AS f
+JOIN pipeline AS p ON p.id = f.pipeline_id
+LEFT JOIN LATERAL (
+    SELECT r.number, r.state
+    FROM run AS r
+    WHERE r.id = f.run_id
+    OFFSET 0
+) AS r ON true
+WHERE f.upstream_run_id = $1
+  AND (f.run_id IS NULL OR r.number IS NOT NULL)
+  AND (cardinality($2::text[]) = 0 OR p.namespace = ANY($2))
+ORDER BY p.namespace, p.name, f.ordinal
+LIMIT $3::int
+`
+
+type FollowUpsOfParams struct {
+	RunID   int64
+	Visible []string
+	Page    int32
+}
+
+type FollowUpsOfRow struct {
+	Namespace  string
+	Pipeline   string
+	PipelineID int64
+	Ordinal    int16
+	AskedAt    time.Time
+	Number     int64
+	State      string
+}
+
+// FollowUpsOf gives the runs that triggers asked for at the end of a run; number 0: nobody has made it yet.
+func (q *Queries) FollowUpsOf(ctx context.Context, arg FollowUpsOfParams) ([]FollowUpsOfRow, error) {
+	rows, err := q.db.Query(ctx, followUpsOf, arg.RunID, arg.Visible, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FollowUpsOfRow
+	for rows.Next() {
+		var i FollowUpsOfRow
+		if err := rows.Scan(
+			&i.Namespace,
+			&i.Pipeline,
+			&i.PipelineID,
+			&i.Ordinal,
+			&i.AskedAt,
+			&i.Number,
+			&i.State,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockFollowUps = `-- name: LockFollowUps :many
@@ -146,4 +281,36 @@ func (q *Queries) LockFollowUps(ctx context.Context, batch int32) ([]LockFollowU
 		return nil, err
 	}
 	return items, nil
+}
+
+const upstreamOf = `-- name: UpstreamOf :one
+SELECT r.namespace, r.pipeline, r.number, r.state
+FROM follow_up AS f
+CROSS JOIN LATERAL (
+    SELECT r.namespace, r.pipeline, r.number, r.state
+    FROM run AS r
+    WHERE r.id = f.upstream_run_id
+    OFFSET 0
+) AS r
+WHERE f.run_id = $1
+`
+
+type UpstreamOfRow struct {
+	Namespace string
+	Pipeline  string
+	Number    int64
+	State     string
+}
+
+// UpstreamOf gives the run whose end a trigger answered with a run.
+func (q *Queries) UpstreamOf(ctx context.Context, runID *int64) (UpstreamOfRow, error) {
+	row := q.db.QueryRow(ctx, upstreamOf, runID)
+	var i UpstreamOfRow
+	err := row.Scan(
+		&i.Namespace,
+		&i.Pipeline,
+		&i.Number,
+		&i.State,
+	)
+	return i, err
 }

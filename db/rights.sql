@@ -54,7 +54,7 @@ BEGIN
             ('syn_api', 'UPDATE (run_id, answer) ON request_key'),
             ('syn_api', 'UPDATE (draining_at, drained_by) ON executor'),
             ('syn_api', 'SELECT, UPDATE (decision, decided_at, decided_by, comment) ON approval'),
-            ('syn_api', 'SELECT ON child_run'),
+            ('syn_api', 'SELECT ON child_run, follow_up'),
             ('syn_api', 'USAGE ON SEQUENCE run_seq'),
             ('syn_api', 'EXECUTE ON FUNCTION next_run_id(), partitions_ahead(date), inv.report()'),
 

@@ -225,6 +225,18 @@ type Approval struct {
 
 	// URL Of the run
 	URL string `json:"url,omitempty,omitzero"`
+
+	// Approvers Who may answer: `role:NAME`, in the namespace of the pipeline
+	Approvers []string `json:"approvers,omitempty,omitzero"`
+
+	// MayAnswer Whether it is open and who asks may answer
+	MayAnswer bool `json:"may_answer,omitempty,omitzero"`
+
+	// OnTimeout What its time-out answers: `reject`, `approve`
+	OnTimeout string `json:"on_timeout,omitempty,omitzero"`
+
+	// OnReject What a no makes of the task: `fail`, `skip`, `continue`
+	OnReject string `json:"on_reject,omitempty,omitzero"`
 }
 
 // ApprovalPage defines model for ApprovalPage.
@@ -480,6 +492,24 @@ type Finding struct {
 
 // FindingSeverity defines model for Finding.Severity.
 type FindingSeverity string
+
+// FollowUp What a trigger of another pipeline made of the end of a run
+type FollowUp struct {
+	// Pipeline namespace/name, of the trigger
+	Pipeline string `json:"pipeline"`
+
+	// Number Of the run that it started; absent: none, or not yet
+	Number int64 `json:"number,omitempty,omitzero"`
+
+	// State Of that run
+	State string `json:"state,omitempty,omitzero"`
+
+	// Dropped Why it started none: `paused` (the pipeline was), `broken` (its stored definition cannot be read)
+	Dropped string `json:"dropped,omitempty,omitzero"`
+
+	// At When the run had ended, or it was dropped
+	At time.Time `json:"at"`
+}
 
 // GateFinding defines model for GateFinding.
 type GateFinding struct {
@@ -980,6 +1010,15 @@ type Run struct {
 	// RerunOf The id of the run whose params it has, of a rerun as a new run
 	RerunOf int64    `json:"rerun_of,omitempty,omitzero"`
 	Parent  *RunLink `json:"parent,omitempty"`
+
+	// TriggeredBy The run whose end a trigger answered with this one
+	TriggeredBy *RunLink `json:"triggered_by,omitempty"`
+
+	// FollowUps What triggers made of its end
+	FollowUps []FollowUp `json:"follow_ups,omitempty,omitzero"`
+
+	// Backfill The id of the backfill that it belongs to
+	Backfill int64 `json:"backfill,omitempty,omitzero"`
 }
 
 // RunLink Another run, and of a caller the task that called

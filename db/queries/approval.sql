@@ -23,7 +23,7 @@ FROM decided AS d;
 
 -- OpenApprovals gives questions that nobody has answered, oldest first.
 -- name: OpenApprovals :many
-SELECT p.id, p.run_id, p.prompt, p.asked_at, p.deadline_at, r.namespace, r.pipeline, r.number, t.name
+SELECT p.id, p.number AS task, p.prompt, p.asked_at, p.deadline_at, r.namespace, r.pipeline, r.number, r.revision_id, t.name
 FROM approval AS p
 JOIN run AS r ON r.id = p.run_id
 JOIN task AS t ON t.run_id = p.run_id AND t.number = p.number

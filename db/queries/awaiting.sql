@@ -67,9 +67,15 @@ LEFT JOIN LATERAL (
 
 -- AskApprovals stores questions; the zero time stands for no time-out.
 -- name: AskApprovals :exec
-INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at)
-SELECT unnest(@run_ids::bigint[]), unnest(@numbers::int[]), unnest(@pipelines::bigint[]), unnest(@prompts::text[]),
-    nullif(unnest(@deadline_ats::timestamptz[]), '0001-01-01 00:00:00+00');
+WITH asked AS (
+    INSERT INTO approval (run_id, number, pipeline_id, prompt, deadline_at)
+    SELECT unnest(@run_ids::bigint[]), unnest(@numbers::int[]), unnest(@pipelines::bigint[]), unnest(@prompts::text[]),
+        nullif(unnest(@deadline_ats::timestamptz[]), '0001-01-01 00:00:00+00')
+    RETURNING run_id, number, pipeline_id
+)
+INSERT INTO event (kind, entity_id, pipeline_id, number, reason, cause)
+SELECT 'task', a.run_id, a.pipeline_id, a.number, 'asked', 'approval'
+FROM asked AS a;
 
 -- CloseApprovals closes the open questions of tasks that have ended. Where nobody had decided, the decision
 -- is the one that the time-out made.

@@ -45,7 +45,60 @@ WITH k AS (
       AND k.run_id = 0
 )
 INSERT INTO event (kind, entity_id, pipeline_id, reason, cause, actor, detail)
-SELECT 'pipeline', k.pipeline_id, k.pipeline_id, 'trigger_dropped', k.reason, 'scheduler', jsonb_build_object('run_id', k.upstream_run_id)
+SELECT e.kind, e.entity_id, e.pipeline_id, 'trigger_dropped', k.reason, 'scheduler',
+    jsonb_build_object('run_id', k.upstream_run_id, 'pipeline_id', k.pipeline_id, 'ordinal', k.ordinal)
 FROM k
+CROSS JOIN LATERAL (
+    SELECT 'pipeline' AS kind, k.pipeline_id AS entity_id, k.pipeline_id AS pipeline_id
+    UNION ALL
+    SELECT 'run', k.upstream_run_id, (SELECT r.pipeline_id FROM run AS r WHERE r.id = k.upstream_run_id)
+) AS e
 WHERE k.run_id = 0
   AND k.told;
+
+-- UpstreamOf gives the run whose end a trigger answered with a run.
+-- name: UpstreamOf :one
+SELECT r.namespace, r.pipeline, r.number, r.state
+FROM follow_up AS f
+CROSS JOIN LATERAL (
+    SELECT r.namespace, r.pipeline, r.number, r.state
+    FROM run AS r
+    WHERE r.id = f.upstream_run_id
+    OFFSET 0
+) AS r
+WHERE f.run_id = @run_id;
+
+-- FollowUpsOf gives the runs that triggers asked for at the end of a run; number 0: nobody has made it yet.
+-- name: FollowUpsOf :many
+SELECT p.namespace, p.name AS pipeline, f.pipeline_id, f.ordinal, f.asked_at, coalesce(r.number, 0)::bigint AS number, coalesce(r.state, '')::text AS state
+FROM follow_up AS f
+JOIN pipeline AS p ON p.id = f.pipeline_id
+LEFT JOIN LATERAL (
+    SELECT r.number, r.state
+    FROM run AS r
+    WHERE r.id = f.run_id
+    OFFSET 0
+) AS r ON true
+WHERE f.upstream_run_id = @run_id
+  AND (f.run_id IS NULL OR r.number IS NOT NULL)
+  AND (cardinality(@visible::text[]) = 0 OR p.namespace = ANY(@visible))
+ORDER BY p.namespace, p.name, f.ordinal
+LIMIT @page::int;
+
+-- DroppedOf gives the triggers that the end of a run met and got no run from, the last time that each did.
+-- Events of a run are not older than the run.
+-- name: DroppedOf :many
+SELECT DISTINCT ON (p.namespace, p.name, d.ordinal) p.namespace, p.name AS pipeline, d.pipeline_id, d.ordinal, d.at, d.reason
+FROM (
+    SELECT e.id, e.at, e.cause AS reason, (e.detail ->> 'pipeline_id')::bigint AS pipeline_id, (e.detail ->> 'ordinal')::smallint AS ordinal
+    FROM event AS e
+    WHERE e.kind = 'run'
+      AND e.entity_id = @run_id::bigint
+      AND e.day >= @since::date
+      AND e.reason = 'trigger_dropped'
+    ORDER BY e.id DESC
+    LIMIT @page::int
+) AS d
+JOIN pipeline AS p ON p.id = d.pipeline_id
+WHERE cardinality(@visible::text[]) = 0 OR p.namespace = ANY(@visible)
+ORDER BY p.namespace, p.name, d.ordinal, d.id DESC;

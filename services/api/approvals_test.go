@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
@@ -37,6 +38,17 @@ func TestApprovalsAreAnsweredOnce(t *testing.T) {
 	page, err := c.Approvals(ctx, api.ListApprovalsParams{})
 	if err != nil || len(page.Items) != 1 || page.Items[0].Task != "ask" || page.Items[0].Prompt != "Load it?" || page.Items[0].Run != run.Number {
 		t.Fatalf("approvals: %+v, %v", page, err)
+	}
+	made, err := c.CreateToken(ctx, api.TokenRequest{Name: "reader", Role: api.RoleViewer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := s.as(made.Secret).Approvals(ctx, api.ListApprovalsParams{})
+	if err != nil || len(theirs.Items) != 1 || theirs.Items[0].MayAnswer || !page.Items[0].MayAnswer {
+		t.Errorf("who may answer: a viewer %+v, an admin %+v, %v", theirs, page, err)
+	}
+	if x := page.Items[0]; !slices.Equal(x.Approvers, []string{"role:operator"}) || x.OnTimeout != "reject" || x.OnReject != "fail" {
+		t.Errorf("a question with its defaults: %+v", x)
 	}
 	a, err := c.Answer(ctx, ref, "ask", true, "k", api.AnswerRequest{Comment: "looks fine"})
 	if err != nil || a.Decision != "approved" || a.Comment != "looks fine" || a.DecidedBy == "" {

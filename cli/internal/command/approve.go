@@ -84,6 +84,46 @@ func (c *call) questionName(a api.Approval) string {
 	return c.runName(a.Pipeline, a.Run) + "/" + a.Task
 }
 
+// questionFacts are a question, and its answer or, while it is open, who may give
+// it and how.
+func (c *call) questionFacts(a api.Approval, open bool, k clock) facts {
+	var f facts
+	for i, line := range strings.Split(strings.TrimSpace(a.Prompt), "\n") {
+		f.add(map[bool]string{true: "question"}[i == 0], cleanLine(line))
+	}
+	f.add("asked", c.moment(k, a.AskedAt))
+	if a.Decision != "" {
+		text := a.Decision + " by " + cmp.Or(cleanLine(a.DecidedBy), "its time-out") + "  " + c.moment(k, a.DecidedAt)
+		if a.Comment != "" {
+			text += "  " + quote(a.Comment)
+		}
+		f.add("answer", text)
+	}
+	if a.Decision != "" || !open {
+		return f
+	}
+	if !a.DeadlineAt.IsZero() {
+		text := c.moment(k, a.DeadlineAt)
+		if a.OnTimeout != "" {
+			text += ", then it is " + map[bool]string{true: "approved", false: "rejected"}[a.OnTimeout == "approve"]
+		}
+		f.add("until", text)
+	}
+	namespace, _ := splitPipeline(a.Pipeline)
+	var who []string
+	for _, x := range a.Approvers {
+		who = append(who, strings.Replace(cleanLine(x), "role:", "role ", 1)+" in "+cleanLine(namespace))
+	}
+	if !a.MayAnswer {
+		who = append(who, "which this token has not")
+	}
+	f.add("may answer", strings.Join(who, ", "))
+	of := cleanLine(c.runName(a.Pipeline, a.Run) + " " + a.Task)
+	f.add("to answer", "synctl approve "+of)
+	f.add("", "synctl reject "+of)
+	return f
+}
+
 func (c *call) approvalsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "approvals", Category: groupRun,
@@ -124,7 +164,13 @@ func (c *call) approvals(ctx context.Context) error {
 		if !a.DeadlineAt.IsZero() {
 			line += ", until " + instant(a.DeadlineAt)
 		}
-		first, _, _ := strings.Cut(a.Prompt, "\n")
+		if !a.MayAnswer {
+			line += ", not for this token to answer"
+		}
+		first, rest, _ := strings.Cut(strings.TrimSpace(a.Prompt), "\n")
+		if rest != "" {
+			first += " …"
+		}
 		if err := c.ui.outf("%s\n  %s\n", cleanLine(line), cleanLine(first)); err != nil {
 			return err
 		}

@@ -140,6 +140,10 @@ func taskWords(t api.Task) string {
 		return "upstream failed"
 	case t.State == api.TaskStateWaiting && t.Reason == "backoff":
 		return "waiting to retry"
+	case t.State == api.TaskStateWaiting && t.Reason == "approval":
+		return "needs approval"
+	case t.State == api.TaskStateWaiting && t.Reason == "child":
+		return "waits for its run"
 	case t.State == api.TaskStateReady:
 		return "ready, no free executor"
 	case t.Reason != "":

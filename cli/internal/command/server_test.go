@@ -86,6 +86,24 @@ func newContract(t testing.TB) *contract {
 	answer("POST /api/v1/runs/{ns}/{name}/{run}/cancel", s.cancel)
 	answer("POST /api/v1/runs/{ns}/{name}/{run}/rerun", s.rerun)
 	answer("POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/mark", s.mark)
+	for word, decision := range map[string]string{"approve": "approved", "reject": "rejected"} {
+		answer("POST /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/"+word, func(_ http.ResponseWriter, r *http.Request) (any, error) {
+			if r.PathValue("task") != "ask" {
+				return nil, api.Errorf(api.Conflict, "%s of run default/asks#3 was approved already, by bo", r.PathValue("task"))
+			}
+			a := question()
+			a.Decision, a.DecidedBy, a.DecidedAt = decision, "ana", now
+			return a, nil
+		})
+	}
+	answer("GET /api/v1/approvals", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		other := question()
+		other.Pipeline, other.Run, other.DeadlineAt, other.MayAnswer = "finance/pay", 7, time.Time{}, false
+		if r.URL.Query().Get("cursor") == "" {
+			return api.ApprovalPage{Items: []api.Approval{question()}, Next: "more"}, nil
+		}
+		return api.ApprovalPage{Items: []api.Approval{other}}, nil
+	})
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/events", s.events)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/logs", s.logs)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log", s.log)
@@ -319,6 +337,23 @@ func runOf(ns, name, number string) (api.Run, error) {
 		run.State, run.Reason, run.CanceledBy, run.CancelReason = api.RunStateCanceled, "canceled", "bo", "not today"
 	case "skips":
 		run.State, run.Reason = api.RunStateSkipped, "overlap"
+	case "asks":
+		asks, said := question(), question()
+		said.Task, said.Decision, said.DecidedBy, said.DecidedAt, said.Comment, said.MayAnswer = "said", "approved", "bo", *ago(4 * time.Minute), "looks \x1bfine", false
+		run.State, run.EndedAt, run.Backfill = api.RunStateRunning, nil, 5
+		run.Parent = &api.RunLink{Pipeline: "finance/month", Number: 12, State: "running", Task: "close"}
+		run.Tasks = []api.Task{
+			{Name: "said", State: api.TaskStateSucceeded, EndedAt: ago(4 * time.Minute), Outputs: api.Values{"by": json.RawMessage(`"bo"`)}, Attempts: []api.Attempt{}, Approval: &said},
+			{Name: "ask", State: api.TaskStateWaiting, Reason: "approval", Attempts: []api.Attempt{}, Approval: &asks},
+			{Name: "call", State: api.TaskStateWaiting, Reason: "child", Attempts: []api.Attempt{}, Child: &api.RunLink{Pipeline: ns + "/load_mart", Number: 4, State: "running"}},
+		}
+		return run, nil
+	case "starts":
+		run.TriggeredBy = &api.RunLink{Pipeline: ns + "/fx_rates", Number: 90, State: "succeeded"}
+		run.FollowUps = []api.FollowUp{
+			{Pipeline: "finance/report", Number: 8, State: "failed", At: now}, {Pipeline: ns + "/alarm", Dropped: "paused", At: now}, {Pipeline: ns + "/late", At: now},
+		}
+		return run, nil
 	case "slow":
 		run.State, run.EndedAt = api.RunStateRunning, nil
 		run.Tasks = []api.Task{{Name: "load", State: api.TaskStateRunning, StartedAt: ago(9 * time.Minute), Attempts: []api.Attempt{}}}
@@ -339,6 +374,14 @@ func runOf(ns, name, number string) (api.Run, error) {
 		}
 	}
 	return run, nil
+}
+
+// question is one that nobody has answered.
+func question() api.Approval {
+	return api.Approval{
+		Pipeline: "default/asks", Run: 3, Task: "ask", Prompt: "Row counts look wrong.\nLoad anyway?", AskedAt: *ago(5 * time.Minute), DeadlineAt: *ago(-55 * time.Minute),
+		URL: "/p/default/asks/3", Approvers: []string{"role:operator"}, MayAnswer: true, OnTimeout: "reject", OnReject: "fail",
+	}
 }
 
 func explained(kind api.ExplanationKind, subject, state, summary string, findings ...api.GateFinding) api.Explanation {

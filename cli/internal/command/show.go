@@ -197,6 +197,15 @@ func (c *call) runText(run api.Run, k clock) string {
 	f.add("params", paramsText(run.Params))
 	f.add("outputs", paramsText(run.Outputs))
 	f.add("trigger", strings.TrimSpace(cleanLine(run.Trigger+" "+run.RequestedBy)))
+	if p := run.Parent; p != nil {
+		f.add("called by", cleanLine(c.runName(p.Pipeline, p.Number)+"/"+p.Task))
+	}
+	if up := run.TriggeredBy; up != nil {
+		f.add("triggered by", cleanLine(c.runName(up.Pipeline, up.Number)))
+	}
+	if run.Backfill != 0 {
+		f.add("backfill", fmt.Sprintf("%d  synctl backfill show %d", run.Backfill, run.Backfill))
+	}
 	f.add("note", cleanLine(run.Note))
 	full := k.full
 	if !c.StdoutTTY {
@@ -215,6 +224,9 @@ func (c *call) runText(run api.Run, k clock) string {
 	f.add("revision", itoa(run.Revision))
 	f.add("id", fmt.Sprint(run.ID))
 	f.add("page", cleanLine(run.URL))
+	for _, up := range run.FollowUps {
+		f.add("triggered", c.followUpText(up))
+	}
 	b.WriteString(f.text())
 	width := 0
 	for _, t := range run.Tasks {
@@ -222,6 +234,11 @@ func (c *call) runText(run api.Run, k clock) string {
 	}
 	for _, t := range run.Tasks {
 		b.WriteString(c.taskLine(t, min(width, 40), k) + "\n")
+	}
+	for _, t := range run.Tasks {
+		if t.Approval != nil && t.State == api.TaskStateWaiting {
+			b.WriteString(taskName(t.Name, t.Index, t.Item) + " asks\n" + c.questionFacts(*t.Approval, true, k).text())
+		}
 	}
 	return b.String()
 }
@@ -240,7 +257,29 @@ func (c *call) taskLine(t api.Task, width int, k clock) string {
 	if t.Items != nil {
 		line += fmt.Sprintf("  %d of %d items", t.Items.Total-t.Items.Unfinished, t.Items.Total)
 	}
+	if t.Child != nil {
+		line += "  → " + c.linkText(*t.Child)
+	}
 	return strings.TrimRight(line, " ")
+}
+
+// linkText is another run and how it stands.
+func (c *call) linkText(l api.RunLink) string {
+	return strings.TrimSpace(cleanLine(c.runName(l.Pipeline, l.Number) + " " + l.State))
+}
+
+// followUpText is what a trigger made of the end of a run.
+func (c *call) followUpText(f api.FollowUp) string {
+	ns, name := splitPipeline(f.Pipeline)
+	switch {
+	case f.Number != 0:
+		return c.linkText(api.RunLink{Pipeline: f.Pipeline, Number: f.Number, State: f.State})
+	case f.Dropped == "paused":
+		return cleanLine(c.name(ns, name)) + ": no run, it was paused"
+	case f.Dropped != "":
+		return cleanLine(c.name(ns, name) + ": no run, " + strings.ReplaceAll(f.Dropped, "_", " "))
+	}
+	return cleanLine(c.name(ns, name)) + ": about to start"
 }
 
 func (c *call) showTask(ctx context.Context, server *client.Client, at client.RunRef, run api.Run, r ref, k clock) error {
@@ -291,6 +330,9 @@ func (c *call) showTask(ctx context.Context, server *client.Client, at client.Ru
 			f.add("item", cleanLine(string(t.Item)))
 		}
 		f.add("outputs", paramsText(t.Outputs))
+		if t.Approval != nil {
+			f = append(f, c.questionFacts(*t.Approval, t.State == api.TaskStateWaiting, k)...)
+		}
 		for _, a := range t.Attempts {
 			text := fmt.Sprintf("%d  %s", a.Number, a.State)
 			if a.State == api.AttemptStateFailed {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
@@ -43,17 +44,41 @@ func (a *App) Approvals(ctx context.Context, by Actor, p api.ListApprovalsParams
 	if err != nil {
 		return page, fmt.Errorf("list approvals: %w", err)
 	}
-	for i, r := range rows {
-		if i == limit {
-			page.Next = cursor(strconv.FormatInt(rows[i-1].ID, 10))
-			break
-		}
-		page.Items = append(page.Items, api.Approval{
+	if len(rows) > limit {
+		page.Next = cursor(strconv.FormatInt(rows[limit-1].ID, 10))
+		rows = rows[:limit]
+	}
+	var revisions []int64
+	for _, r := range rows {
+		revisions = append(revisions, r.RevisionID)
+	}
+	defs, _, err := a.revisions.Load(ctx, a.queries(), revisions)
+	if err != nil {
+		return page, err
+	}
+	for _, r := range rows {
+		x := api.Approval{
 			Pipeline: r.Namespace + "/" + r.Pipeline, Run: r.Number, Task: r.Name, Prompt: r.Prompt, AskedAt: r.AskedAt.UTC(), DeadlineAt: orZero(utc(r.DeadlineAt)),
 			URL: a.runURL(r.Namespace, r.Pipeline, r.Number),
-		})
+		}
+		ordinal, _ := flow.Split(int(r.Task))
+		asking(&x, by, defs[r.RevisionID], ordinal, true)
+		page.Items = append(page.Items, x)
 	}
 	return page, nil
+}
+
+// asking adds to a question who may answer it, and what follows from no answer
+// and from a no.
+func asking(x *api.Approval, by Actor, def *revision.Revision, ordinal int, open bool) {
+	namespace, _, _ := strings.Cut(x.Pipeline, "/")
+	x.Approvers, x.MayAnswer = []string{"role:" + string(api.RoleOperator)}, open && by.May(api.RoleOperator, namespace)
+	if def == nil { // its text cannot be read any more
+		return
+	}
+	if t := def.Graph.Task(ordinal); t != nil && t.Approval != nil {
+		x.OnTimeout, x.OnReject = t.Approval.OnTimeout, t.Approval.OnReject
+	}
 }
 
 // Answer decides a task that asks for approval. Of two answers the first counts.
@@ -105,7 +130,7 @@ func (a *App) Answer(ctx context.Context, by Actor, ref RunRef, task, decision, 
 			}
 		}
 		refused := errors.Is(err, db.ErrNoRows)
-		all, err := a.questions(ctx, q, row, def)
+		all, err := a.questions(ctx, q, by, row, def)
 		if err != nil {
 			return err
 		}
@@ -162,7 +187,7 @@ func notOpen(row runRow, task string, q api.Approval, asked bool) error {
 }
 
 // questions are the last ones that tasks of a run have asked, by number.
-func (a *App) questions(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision) (map[int32]api.Approval, error) {
+func (a *App) questions(ctx context.Context, q *db.Queries, by Actor, row runRow, def *revision.Revision) (map[int32]api.Approval, error) {
 	if !def.Graph.Asks() {
 		return nil, nil
 	}
@@ -173,61 +198,13 @@ func (a *App) questions(ctx context.Context, q *db.Queries, row runRow, def *rev
 	all := make(map[int32]api.Approval, len(rows))
 	for _, r := range rows {
 		ordinal, _ := flow.Split(int(r.Number))
-		all[r.Number] = api.Approval{
+		x := api.Approval{
 			Pipeline: row.Run.Namespace + "/" + row.Run.Pipeline, Run: row.Run.Number, Task: def.Graph.Task(ordinal).Name, Prompt: r.Prompt,
 			AskedAt: r.AskedAt.UTC(), DeadlineAt: orZero(utc(r.DeadlineAt)), Decision: r.Decision, DecidedAt: orZero(utc(r.DecidedAt)),
 			DecidedBy: r.DecidedBy, Comment: r.Comment, URL: a.runURL(row.Run.Namespace, row.Run.Pipeline, row.Run.Number),
 		}
+		asking(&x, by, def, ordinal, r.Decision == "" && !r.Closed)
+		all[r.Number] = x
 	}
 	return all, nil
-}
-
-// linked adds to the tasks of a run what they ask, and the runs that they have
-// called. numbers are those of the tasks.
-func (a *App) linked(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision, tasks []api.Task, numbers []int32) error {
-	if len(tasks) == 0 || !def.Graph.Asks() && !def.Graph.Calls() {
-		return nil
-	}
-	questions, err := a.questions(ctx, q, row, def)
-	if err != nil {
-		return err
-	}
-	children := map[int32]api.RunLink{}
-	if def.Graph.Calls() {
-		rows, err := q.ChildrenOf(ctx, db.ChildrenOfParams{RunID: row.Run.ID, Low: numbers[0], High: numbers[len(numbers)-1]})
-		if err != nil {
-			return fmt.Errorf("read child runs: %w", err)
-		}
-		for _, r := range rows {
-			children[r.ParentNumber] = api.RunLink{Pipeline: r.Namespace + "/" + r.Pipeline, Number: r.Number, State: r.State}
-		}
-	}
-	for i, n := range numbers {
-		if x, ok := questions[n]; ok {
-			tasks[i].Approval = &x
-		}
-		if x, ok := children[n]; ok {
-			tasks[i].Child = &x
-		}
-	}
-	return nil
-}
-
-// caller is the run and the task that called a run; nil: nobody did.
-func (a *App) caller(ctx context.Context, q *db.Queries, row runRow) (*api.RunLink, error) {
-	if row.Run.ParentRunID == nil || row.Run.ParentNumber == nil {
-		return nil, nil
-	}
-	r, err := q.CallerOf(ctx, *row.Run.ParentNumber, *row.Run.ParentRunID)
-	if errors.Is(err, db.ErrNoRows) {
-		return nil, nil // it is no longer kept
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the run that called: %w", err)
-	}
-	link := &api.RunLink{Pipeline: r.Namespace + "/" + r.Pipeline, Number: r.Number, State: r.State, Task: r.Name}
-	if _, index := flow.Split(int(r.TaskNumber)); index >= 0 {
-		link.Task = fmt.Sprintf("%s[%d]", r.Name, index)
-	}
-	return link, nil
 }

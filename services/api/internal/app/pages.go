@@ -281,7 +281,7 @@ func (a *App) TaskPage(ctx context.Context, by Actor, ref RunRef, task string, i
 	if err != nil {
 		return page, err
 	}
-	list, err := a.tasks(ctx, q, row, def, taskFilter{low: number, high: number, limit: 1})
+	list, err := a.tasks(ctx, q, by, row, def, taskFilter{low: number, high: number, limit: 1})
 	if err != nil {
 		return page, err
 	}

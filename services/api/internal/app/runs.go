@@ -26,7 +26,7 @@ func (a *App) runHead(row runRow) api.Run {
 		State: api.RunState(r.State), Reason: r.Reason, Params: values(r.Params), Outputs: values(r.Outputs), Note: r.Note, RequestedBy: r.RequestedBy,
 		ConcurrencyGroup: r.ConcurrencyGroup, ScheduledAt: r.ScheduledAt.UTC(), CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), EndedAt: utc(r.EndedAt),
 		CancelRequestedAt: orZero(r.CancelRequestedAt), CanceledBy: text(r.CanceledBy), CancelReason: text(r.CancelReason),
-		Interval: api.Interval{Start: r.IntervalStart.UTC(), End: r.IntervalEnd.UTC()}, URL: a.runURL(r.Namespace, r.Pipeline, r.Number), Tasks: []api.Task{}, RerunOf: deref(r.RerunOf),
+		Interval: api.Interval{Start: r.IntervalStart.UTC(), End: r.IntervalEnd.UTC()}, URL: a.runURL(r.Namespace, r.Pipeline, r.Number), Tasks: []api.Task{}, RerunOf: deref(r.RerunOf), Backfill: deref(r.BackfillID),
 	}
 }
 
@@ -229,7 +229,7 @@ func (a *App) Run(ctx context.Context, by Actor, ref RunRef) (api.Run, error) {
 	if err != nil {
 		return api.Run{}, err
 	}
-	return a.whole(ctx, q, row)
+	return a.whole(ctx, q, by, row)
 }
 
 // RunByID is Run by the id that its tasks know.
@@ -245,23 +245,22 @@ func (a *App) RunByID(ctx context.Context, by Actor, id int64) (api.Run, error) 
 	if err != nil || !by.sees(row.Run.Namespace) {
 		return api.Run{}, api.Errorf(api.NotFound, "there is no run with id %d", id)
 	}
-	return a.whole(ctx, q, runRow(row))
+	return a.whole(ctx, q, by, runRow(row))
 }
 
 // whole is a run with the first of its tasks.
-func (a *App) whole(ctx context.Context, q *db.Queries, row runRow) (api.Run, error) {
+func (a *App) whole(ctx context.Context, q *db.Queries, by Actor, row runRow) (api.Run, error) {
 	run := a.runHead(row)
 	def, err := a.revisions.One(ctx, q, row.Run.RevisionID)
 	if err != nil {
 		return run, err
 	}
-	page, err := a.tasks(ctx, q, row, def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
+	page, err := a.tasks(ctx, q, by, row, def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
 	if err != nil {
 		return run, err
 	}
 	run.Tasks, run.NextTasks = page.Items, page.Next
-	run.Parent, err = a.caller(ctx, q, row)
-	return run, err
+	return run, a.kin(ctx, q, by, row, &run)
 }
 
 // Cancel asks a run to stop; asked again, it stops what the run does finally too.

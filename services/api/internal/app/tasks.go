@@ -61,7 +61,7 @@ func (a *App) Tasks(ctx context.Context, by Actor, ref RunRef, p api.ListTasksPa
 		}
 		f.low = max(f.low, int32(min(n, math.MaxInt32)))
 	}
-	return a.tasks(ctx, q, row, def, f)
+	return a.tasks(ctx, q, by, row, def, f)
 }
 
 // ordinalOf finds a task of a revision by its name.
@@ -82,7 +82,7 @@ func ordinalOf(def *revision.Revision, ref RunRef, name string) (int, error) {
 }
 
 // tasks reads tasks with their attempts; its cursor is the number to go on from.
-func (a *App) tasks(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision, f taskFilter) (api.TaskPage, error) {
+func (a *App) tasks(ctx context.Context, q *db.Queries, by Actor, row runRow, def *revision.Revision, f taskFilter) (api.TaskPage, error) {
 	page := api.TaskPage{Items: []api.Task{}}
 	run := row.Run.ID
 	rows, err := q.TasksPage(ctx, db.TasksPageParams{RunID: run, Low: f.low, High: f.high, States: orEmpty(f.states), Page: int32(f.limit + 1)})
@@ -130,7 +130,7 @@ func (a *App) tasks(ctx context.Context, q *db.Queries, row runRow, def *revisio
 	for i, r := range rows {
 		numbers[i] = r.Number
 	}
-	return page, a.linked(ctx, q, row, def, page.Items, numbers)
+	return page, a.linked(ctx, q, by, row, def, page.Items, numbers)
 }
 
 // defined says of a task what its run's revision says; of an item, index is 0 or more.

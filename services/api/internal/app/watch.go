@@ -64,7 +64,7 @@ func (a *App) Watch(ctx context.Context, by Actor, ref RunRef, send func(RunEven
 			return fmt.Errorf("read a run: %w", err)
 		}
 		run := a.runHead(runRow(row))
-		page, err := a.tasks(ctx, q, runRow(row), def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
+		page, err := a.tasks(ctx, q, by, runRow(row), def, taskFilter{high: math.MaxInt32, limit: api.MaxRunTasks})
 		if err != nil {
 			return err
 		}
@@ -80,6 +80,9 @@ func (a *App) Watch(ctx context.Context, by Actor, ref RunRef, send func(RunEven
 		case first:
 			whole := run
 			whole.Tasks, whole.NextTasks = page.Items, page.Next
+			if err = a.kin(ctx, q, by, runRow(row), &whole); err != nil {
+				return err
+			}
 			err = send(RunEvent{Kind: "run", Run: &whole})
 		default:
 			if !bytes.Equal(now, head) {

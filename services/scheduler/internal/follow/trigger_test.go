@@ -136,7 +136,7 @@ func TestAPausedPipelineIsNotStartedByATrigger(t *testing.T) {
 	w.RunAll(w.Trigger("up"), succeed)
 	w.Settle()
 	wantRuns(w, "while it is paused", "down", 0)
-	want(t, "event", schedtest.Value[string](w, `SELECT string_agg(kind || ' ' || reason || ' ' || cause, ',') FROM event WHERE reason LIKE 'trigger%'`), "pipeline trigger_dropped paused")
+	want(t, "event", schedtest.Value[string](w, `SELECT string_agg(format('%s of %s: %s', e.kind, p.name, e.cause), ', ' ORDER BY e.kind) FROM event AS e JOIN pipeline AS p ON p.id = e.pipeline_id WHERE e.reason = 'trigger_dropped'`), "pipeline of down: paused, run of up: paused")
 	w.Exec(`UPDATE pipeline SET paused_at = NULL, paused_by = NULL WHERE name = 'down'`)
 	w.Settle()
 	wantRuns(w, "what was dropped stays so", "down", 0)
