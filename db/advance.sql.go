@@ -535,15 +535,18 @@ func (q *Queries) InsertTasks(ctx context.Context, arg InsertTasksParams) error 
 
 const insertWaiters = `-- name: InsertWaiters :exec
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.queue_timeout, a.pool_id, a.slots,
-        k.ready_at, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.pool_id, a.slots,
+        k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers, k.queue_deadline
     FROM (
         SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
             unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
             unnest($7::bigint[]) AS queue_timeout, unnest($8::bigint[]) AS pool_id, unnest($9::int[]) AS slots
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers,
+            CASE WHEN a.queue_timeout > 0 AND t.failures + t.losses = 0 AND NOT EXISTS (
+                SELECT FROM attempt AS e WHERE e.run_id = t.run_id AND e.number = t.number AND e.started_at >= t.due_at
+            ) THEN coalesce(t.due_at, now()) + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -561,8 +564,7 @@ WITH moved AS (
     INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline,
         backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
-        m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.ready_at IS NULL THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers, m.queue_deadline,
         coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id
@@ -584,7 +586,7 @@ type InsertWaitersParams struct {
 	Slots         []int32
 }
 
-// InsertWaiters queues waiting tasks at their pools, and wakes the pools.
+// InsertWaiters queues waiting tasks at their pools, and wakes the pools. Queue time-outs are as in ReleaseTasks.
 func (q *Queries) InsertWaiters(ctx context.Context, arg InsertWaitersParams) error {
 	_, err := q.db.Exec(ctx, insertWaiters,
 		arg.RunIds,
@@ -1027,15 +1029,17 @@ func (q *Queries) PoolWaiters(ctx context.Context, poolID int64, batch int32) ([
 
 const releaseTasks = `-- name: ReleaseTasks :many
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers,
-        CASE WHEN a.queue_timeout > 0 AND k.ready_at IS NULL THEN now() + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers, k.queue_deadline
     FROM (
         SELECT unnest($1::bigint[]) AS run_id, unnest($2::int[]) AS number, unnest($3::int[]) AS lane,
             unnest($4::bigint[]) AS rank, unnest($5::bigint[]) AS pipeline_id, unnest($6::bigint[]) AS revision_id,
             unnest($7::bigint[]) AS queue_timeout
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers,
+            CASE WHEN a.queue_timeout > 0 AND t.failures + t.losses = 0 AND NOT EXISTS (
+                SELECT FROM attempt AS e WHERE e.run_id = t.run_id AND e.number = t.number AND e.started_at >= t.due_at
+            ) THEN coalesce(t.due_at, now()) + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -1073,7 +1077,8 @@ type ReleaseTasksRow struct {
 }
 
 // ReleaseTasks makes tasks ready that are not released for the first time: what they spent is read and
-// carried along. A task that is not waiting (any more) stays as it is.
+// carried along, and so is what is left of the queue time-out of a task that never started. A task that
+// is not waiting (any more) stays as it is.
 func (q *Queries) ReleaseTasks(ctx context.Context, arg ReleaseTasksParams) ([]ReleaseTasksRow, error) {
 	rows, err := q.db.Query(ctx, releaseTasks,
 		arg.RunIds,

@@ -137,18 +137,21 @@ FROM (
 ) AS b;
 
 -- ReleaseTasks makes tasks ready that are not released for the first time: what they spent is read and
--- carried along. A task that is not waiting (any more) stays as it is.
+-- carried along, and so is what is left of the queue time-out of a task that never started. A task that
+-- is not waiting (any more) stays as it is.
 -- name: ReleaseTasks :many
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers,
-        CASE WHEN a.queue_timeout > 0 AND k.ready_at IS NULL THEN now() + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers, k.queue_deadline
     FROM (
         SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@lanes::int[]) AS lane,
             unnest(@ranks::bigint[]) AS rank, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id,
             unnest(@queue_timeouts::bigint[]) AS queue_timeout
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers,
+            CASE WHEN a.queue_timeout > 0 AND t.failures + t.losses = 0 AND NOT EXISTS (
+                SELECT FROM attempt AS e WHERE e.run_id = t.run_id AND e.number = t.number AND e.started_at >= t.due_at
+            ) THEN coalesce(t.due_at, now()) + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -169,18 +172,21 @@ SELECT m.run_id, m.number, m.lane, (extract(epoch FROM now()) * 1000)::bigint + 
 FROM moved AS m
 RETURNING run_id, number;
 
--- InsertWaiters queues waiting tasks at their pools, and wakes the pools.
+-- InsertWaiters queues waiting tasks at their pools, and wakes the pools. Queue time-outs are as in ReleaseTasks.
 -- name: InsertWaiters :exec
 WITH moved AS (
-    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.queue_timeout, a.pool_id, a.slots,
-        k.ready_at, k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers
+    SELECT a.run_id, a.number, a.lane, a.rank, a.pipeline_id, a.revision_id, a.pool_id, a.slots,
+        k.attempt, k.failures, k.losses, k.handbacks, k.last_loser, k.losers, k.queue_deadline
     FROM (
         SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS number, unnest(@lanes::int[]) AS lane,
             unnest(@ranks::bigint[]) AS rank, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id,
             unnest(@queue_timeouts::bigint[]) AS queue_timeout, unnest(@pools::bigint[]) AS pool_id, unnest(@slots::int[]) AS slots
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT t.ready_at, t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers
+        SELECT t.attempt, t.failures, t.losses, t.handbacks, t.last_loser, t.losers,
+            CASE WHEN a.queue_timeout > 0 AND t.failures + t.losses = 0 AND NOT EXISTS (
+                SELECT FROM attempt AS e WHERE e.run_id = t.run_id AND e.number = t.number AND e.started_at >= t.due_at
+            ) THEN coalesce(t.due_at, now()) + a.queue_timeout * interval '1 millisecond' END AS queue_deadline
         FROM task AS t
         WHERE t.run_id = a.run_id
           AND t.number = a.number
@@ -198,8 +204,7 @@ WITH moved AS (
     INSERT INTO waiter (run_id, number, pool_id, rank, slots, lane, pipeline_id, revision_id, attempt, failures, losses, handbacks, last_loser, losers, queue_deadline,
         backfill_id)
     SELECT m.run_id, m.number, m.pool_id, (extract(epoch FROM now()) * 1000)::bigint + m.rank, m.slots, m.lane, m.pipeline_id, m.revision_id,
-        m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers,
-        CASE WHEN m.queue_timeout > 0 AND m.ready_at IS NULL THEN now() + m.queue_timeout * interval '1 millisecond' END,
+        m.attempt + 1, m.failures, m.losses, m.handbacks, m.last_loser, m.losers, m.queue_deadline,
         coalesce((SELECT o.backfill_id FROM open_run AS o WHERE o.run_id = m.run_id), 0)
     FROM moved AS m
     RETURNING pool_id

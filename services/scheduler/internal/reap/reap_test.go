@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/reap"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
@@ -161,6 +162,33 @@ func TestAQueueTimeOutFailsTheTask(t *testing.T) {
 	w.Settle()
 	if got, want := w.Tasks(run), "a=failed:queue_timeout b=skipped:upstream"; got != want {
 		t.Errorf("tasks = %q, want %q", got, want)
+	}
+}
+
+// A task that an executor gave back before it started is due as long as before;
+// one that has started once is not timed any more.
+func TestATaskThatIsHandedBackKeepsItsQueueTimeOut(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"", ", pool: w"} {
+		w := schedtest.New(t)
+		w.Register("kind: pool\nname: w\nslots: 1\n---\nname: p\ntasks:\n  a: {run: x, queue_timeout: 1m"+at+"}\n", time.Time{})
+		run := w.Trigger("p")
+		w.Settle()
+		deadline := func() *time.Time { return schedtest.Value[*time.Time](w, `SELECT queue_deadline FROM ready`) }
+		first := deadline()
+		w.Report(w.Claims(1)[0], ending.Report{State: "lost", Drained: true, StartedAgo: -1})
+		w.Settle()
+		if again := deadline(); first == nil || again == nil || !again.Equal(*first) {
+			t.Errorf("a%s: handed back before its start it must start until %v, want %v as before", at, again, first)
+		}
+		w.Report(w.Claims(1)[0], ending.Report{State: "lost", Drained: true})
+		w.Settle()
+		if d := deadline(); d != nil {
+			t.Errorf("a%s: it has started and must start again until %v, want no time-out", at, d)
+		}
+		if got, want := w.Tasks(run), "a=ready"; got != want {
+			t.Errorf("tasks = %q, want %q", got, want)
+		}
 	}
 }
 
