@@ -52,6 +52,21 @@ func (q *Queries) AdmitRuns(ctx context.Context, ids []int64) ([]int64, error) {
 	return items, nil
 }
 
+const drawTurns = `-- name: DrawTurns :one
+UPDATE late_start AS l
+SET free_at = greatest(l.free_at, now()) + interval '1 microsecond' * $1::bigint
+RETURNING l.free_at
+`
+
+// DrawTurns draws turns that take so long together, for runs of late ticks, and says when the next one after
+// them is.
+func (q *Queries) DrawTurns(ctx context.Context, lengthUs int64) (time.Time, error) {
+	row := q.db.QueryRow(ctx, drawTurns, lengthUs)
+	var free_at time.Time
+	err := row.Scan(&free_at)
+	return free_at, err
+}
+
 const dueSubjects = `-- name: DueSubjects :many
 SELECT d.subject
 FROM (
@@ -108,12 +123,13 @@ func (q *Queries) DueSubjects(ctx context.Context, arg DueSubjectsParams) ([]int
 }
 
 const groupRuns = `-- name: GroupRuns :many
-SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.beside, k.reopened, k.cancel_requested, k.frozen, k.backfill_id
+SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.beside, k.reopened, k.cancel_requested, k.frozen, k.backfill_id,
+    k.turn_at, statement_timestamp()::timestamptz AS now
 FROM (SELECT unnest($1::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted, o.beside, o.reopened,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
-        (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen, o.backfill_id
+        (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen, o.backfill_id, o.turn_at
     FROM open_run AS o
     WHERE o.group_id = a.group_id
     OFFSET 0
@@ -134,9 +150,11 @@ type GroupRunsRow struct {
 	CancelRequested bool
 	Frozen          bool
 	BackfillID      int64
+	TurnAt          *time.Time
+	Now             time.Time
 }
 
-// GroupRuns gives the open runs of groups, oldest first.
+// GroupRuns gives the open runs of groups, oldest first. turn_at is that of a late tick which has drawn one.
 func (q *Queries) GroupRuns(ctx context.Context, ids []int64) ([]GroupRunsRow, error) {
 	rows, err := q.db.Query(ctx, groupRuns, ids)
 	if err != nil {
@@ -159,6 +177,8 @@ func (q *Queries) GroupRuns(ctx context.Context, ids []int64) ([]GroupRunsRow, e
 			&i.CancelRequested,
 			&i.Frozen,
 			&i.BackfillID,
+			&i.TurnAt,
+			&i.Now,
 		); err != nil {
 			return nil, err
 		}
@@ -168,6 +188,29 @@ func (q *Queries) GroupRuns(ctx context.Context, ids []int64) ([]GroupRunsRow, e
 		return nil, err
 	}
 	return items, nil
+}
+
+const keepTurns = `-- name: KeepTurns :exec
+WITH kept AS (
+    UPDATE open_run AS o
+    SET turn_at = ($2::timestamptz[])[array_position($3::bigint[], o.run_id)]
+    WHERE o.run_id = ANY($3::bigint[])
+      AND o.state = 'queued'
+)
+INSERT INTO wake (kind, subject, not_before)
+SELECT 'g', unnest($1::bigint[]), unnest($2::timestamptz[])
+`
+
+type KeepTurnsParams struct {
+	Groups []int64
+	Turns  []time.Time
+	RunIds []int64
+}
+
+// KeepTurns notes the turns that queued runs have drawn, and has their groups looked at again then.
+func (q *Queries) KeepTurns(ctx context.Context, arg KeepTurnsParams) error {
+	_, err := q.db.Exec(ctx, keepTurns, arg.Groups, arg.Turns, arg.RunIds)
+	return err
 }
 
 const lockDueGroups = `-- name: LockDueGroups :many

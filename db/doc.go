@@ -6,7 +6,7 @@
 // Every transaction takes its row locks in this order, and several rows of one
 // kind in order of their keys, by SELECT … ORDER BY … FOR UPDATE before the write:
 //
-//	executor, schedule, pipeline, backfill, run_group, pool, open_run, waiter, ready, live, http_wait, child_run, task, approval, follow_up
+//	executor, schedule, pipeline, backfill, run_group, late_start, pool, open_run, waiter, ready, live, http_wait, child_run, task, approval, follow_up
 //
 // Whoever makes the runs that others ask for holds rows of child_run or follow_up
 // first, and after them only groups and runs that it makes and pipeline_counter,

@@ -244,20 +244,20 @@ func (q *Queries) ExplainExecutors(ctx context.Context) ([]ExplainExecutorsRow, 
 
 const explainGroup = `-- name: ExplainGroup :many
 WITH k AS MATERIALIZED (
-    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at,
+    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at, o.turn_at,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
         (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen
     FROM open_run AS o
     WHERE o.group_id = $1
 ), g AS (
-    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
+    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.turn_at, k.cancel_requested, k.frozen
     FROM k
     WHERE k.state = 'running'
        OR k.run_id <= $2::bigint
     ORDER BY k.state DESC, k.run_id
     LIMIT $3::int
 )
-SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
+SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.turn_at, g.cancel_requested, g.frozen,
     r.namespace, r.pipeline, r.number
 FROM g
 CROSS JOIN LATERAL (
@@ -286,6 +286,7 @@ type ExplainGroupRow struct {
 	Beside          bool
 	CreatedAt       time.Time
 	AdmittedAt      *time.Time
+	TurnAt          *time.Time
 	CancelRequested bool
 	Frozen          bool
 	Namespace       string
@@ -315,6 +316,7 @@ func (q *Queries) ExplainGroup(ctx context.Context, arg ExplainGroupParams) ([]E
 			&i.Beside,
 			&i.CreatedAt,
 			&i.AdmittedAt,
+			&i.TurnAt,
 			&i.CancelRequested,
 			&i.Frozen,
 			&i.Namespace,
@@ -404,10 +406,11 @@ func (q *Queries) ExplainHeld(ctx context.Context, arg ExplainHeldParams) ([]Exp
 
 const explainOpenRun = `-- name: ExplainOpenRun :one
 SELECT o.run_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at, o.deadline_at, o.timed_out_at,
-    o.cancel_requested_at, o.unfinished,
+    o.cancel_requested_at, o.unfinished, l.free_at AS next_turn,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id AND w.not_before <= now())::boolean AS woken,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.subject = o.group_id AND w.not_before <= now())::boolean AS group_woken
 FROM open_run AS o
+CROSS JOIN late_start AS l
 WHERE o.run_id = $1
 `
 
@@ -423,6 +426,7 @@ type ExplainOpenRunRow struct {
 	TimedOutAt        *time.Time
 	CancelRequestedAt *time.Time
 	Unfinished        int32
+	NextTurn          time.Time
 	Woken             bool
 	GroupWoken        bool
 }
@@ -444,6 +448,7 @@ func (q *Queries) ExplainOpenRun(ctx context.Context, runID int64) (ExplainOpenR
 		&i.TimedOutAt,
 		&i.CancelRequestedAt,
 		&i.Unfinished,
+		&i.NextTurn,
 		&i.Woken,
 		&i.GroupWoken,
 	)

@@ -95,14 +95,15 @@ func (q *Queries) EnsureGroups(ctx context.Context, namespaces []string, names [
 }
 
 const groupCounts = `-- name: GroupCounts :many
-SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills
+SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills, k.late
 FROM (SELECT DISTINCT unnest($1::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
         count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
         count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted,
         count(*) FILTER (WHERE o.state = 'running' AND o.backfill_id > 0)::int AS running_backfills,
-        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills
+        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills,
+        count(*) FILTER (WHERE o.state = 'queued' AND o.from_tick AND NOT o.counted)::int AS late
     FROM open_run AS o
     WHERE o.group_id = a.group_id
 ) AS k
@@ -115,10 +116,12 @@ type GroupCountsRow struct {
 	Counted          int32
 	RunningBackfills int32
 	QueuedBackfills  int32
+	Late             int32
 }
 
 // GroupCounts says how many runs of each group run and how many are queued (of those that count
-// towards the queue's limit, and in all), and how many of each are of backfills.
+// towards the queue's limit, and in all), how many of each are of backfills, and how many of those that are
+// queued are of late ticks.
 func (q *Queries) GroupCounts(ctx context.Context, ids []int64) ([]GroupCountsRow, error) {
 	rows, err := q.db.Query(ctx, groupCounts, ids)
 	if err != nil {
@@ -135,6 +138,7 @@ func (q *Queries) GroupCounts(ctx context.Context, ids []int64) ([]GroupCountsRo
 			&i.Counted,
 			&i.RunningBackfills,
 			&i.QueuedBackfills,
+			&i.Late,
 		); err != nil {
 			return nil, err
 		}

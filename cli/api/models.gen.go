@@ -513,7 +513,7 @@ type FollowUp struct {
 
 // GateFinding defines model for GateFinding.
 type GateFinding struct {
-	// Gate removed, paused, frozen, schedule, group, stopping, finally, needs, condition, items, max_parallel, backoff, wait, approval, child, pool, labels, slots, scheduler; of a note: state, budget, timeout, queue_timeout, tick, runs
+	// Gate removed, paused, frozen, schedule, late, group, stopping, finally, needs, condition, items, max_parallel, backoff, wait, approval, child, pool, labels, slots, scheduler; of a note: state, budget, timeout, queue_timeout, tick, runs
 	Gate     string   `json:"gate"`
 	Standing Standing `json:"standing"`
 

@@ -23,6 +23,9 @@ type QueuedRun struct {
 	// Frozen runs wait for the thaw of their pipeline, and hold nobody back.
 	Frozen   bool
 	Backfill bool // of a backfill: it waits, whatever OnConflict says
+	// Held is the run of a late tick whose turn has not come: ticks behind it stay
+	// behind, and nobody else.
+	Held bool
 	// Beside says that a run of the group waits for this one: it starts beside
 	// it, or both would wait for ever.
 	Beside bool
@@ -34,6 +37,7 @@ type GroupLoad struct {
 	Running, Queued                   int
 	Counted                           int // of those that wait, towards max_queued
 	RunningBackfills, QueuedBackfills int
+	Late                              int // of those that wait, runs of late ticks
 }
 
 // Admission is what becomes of a group's queue. A run that is in none of the
@@ -66,12 +70,14 @@ const (
 //
 // Backfills stand outside of conflicts: a run that only they keep from starting
 // waits for them, whatever its OnConflict, and they are not canceled for others.
+// Late ticks that are held are not there for anybody but later ticks.
 func Admit(running []RunningRun, queued []QueuedRun) Admission {
 	var a Admission
 	var waiting, patient []int64 // queued runs that stay; patient are those of backfills
 	leaving := 0                 // running ones that were asked to stop
 	others := 0                  // running or started, and of no backfill
 	ours := map[int64]bool{}     // started, and of a backfill
+	held := false                // a tick waits for its turn
 	for _, r := range running {
 		if r.CancelRequested {
 			leaving++
@@ -82,6 +88,10 @@ func Admit(running []RunningRun, queued []QueuedRun) Admission {
 	}
 	for _, q := range queued {
 		if gate.Starts(q.Frozen) != "" {
+			continue
+		}
+		if q.Held || held && q.FromTick {
+			held = true
 			continue
 		}
 		if q.Beside || gate.Room(len(running)+len(a.Start), len(waiting)+len(patient), q.Limit) {
@@ -155,8 +165,8 @@ func AdmitTick(g GroupLoad, q QueuedRun) TickVerdict {
 		return TickVerdict{Run: true, Start: true}
 	}
 	conflict := q.OnConflict
-	if g.Queued == g.QueuedBackfills && g.Running-g.RunningBackfills < q.Limit {
-		conflict = OnConflictQueue // only backfills are in its way
+	if g.Queued == g.QueuedBackfills+g.Late && g.Running-g.RunningBackfills < q.Limit {
+		conflict = OnConflictQueue // only backfills are in its way, and late ticks that are about to start
 	}
 	switch conflict {
 	case OnConflictSkip:

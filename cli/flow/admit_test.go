@@ -22,6 +22,12 @@ func TestAdmit(t *testing.T) {
 	b := func(id int64, onConflict string, limit int) QueuedRun {
 		return QueuedRun{ID: id, Limit: limit, OnConflict: onConflict, Backfill: true}
 	}
+	tick := func(id int64, onConflict string, limit int) QueuedRun {
+		return QueuedRun{ID: id, Limit: limit, OnConflict: onConflict, FromTick: true}
+	}
+	late := func(id int64, onConflict string, limit int) QueuedRun {
+		return QueuedRun{ID: id, Limit: limit, OnConflict: onConflict, FromTick: true, Held: true}
+	}
 	for name, c := range map[string]struct {
 		running []RunningRun
 		queued  []QueuedRun
@@ -49,6 +55,12 @@ func TestAdmit(t *testing.T) {
 		"a backfill keeps its place":       {nil, []QueuedRun{b(1, "skip", 1), q(2, "cancel_running", 1)}, Admission{Start: []int64{1}}},
 		"its conflict is with the running": {append(r(1), ours(2)...), []QueuedRun{q(3, "skip", 2)}, Admission{}},
 		"the others fill the group":        {append(r(1, 2), ours(3)...), []QueuedRun{q(4, "skip", 2)}, Admission{Skip: []int64{4}}},
+
+		"a late tick waits for its turn":  {nil, []QueuedRun{late(1, "queue", 1)}, Admission{}},
+		"and so do ticks behind it":       {nil, []QueuedRun{late(1, "queue", 9), tick(2, "skip", 9), tick(3, "cancel_running", 9)}, Admission{}},
+		"but nobody else":                 {nil, []QueuedRun{late(1, "queue", 1), q(2, "skip", 1), b(3, "queue", 1)}, Admission{Start: []int64{2}}},
+		"nor ticks before it":             {nil, []QueuedRun{tick(1, "skip", 2), late(2, "queue", 2)}, Admission{Start: []int64{1}}},
+		"a full group goes by its policy": {r(1), []QueuedRun{tick(2, "skip", 1), late(3, "queue", 1)}, Admission{Skip: []int64{2}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Admit(c.running, c.queued)
@@ -166,7 +178,7 @@ func TestAdmitTick(t *testing.T) {
 	}
 }
 
-// A tick that only backfills keep from starting is not skipped.
+// A tick that only backfills and late ticks keep from starting is not skipped.
 func TestAdmitTickBesideABackfill(t *testing.T) {
 	skip := QueuedRun{Limit: 1, MaxQueued: 1, OnConflict: "skip", Counted: true}
 	for name, c := range map[string]struct {
@@ -177,6 +189,8 @@ func TestAdmitTickBesideABackfill(t *testing.T) {
 		"one waits":               {GroupLoad{Queued: 1, QueuedBackfills: 1}, TickVerdict{Run: true}},
 		"somebody else waits too": {GroupLoad{Running: 1, RunningBackfills: 1, Queued: 1, Counted: 1}, TickVerdict{Reason: ReasonOverlap}},
 		"somebody else runs":      {GroupLoad{Running: 2, RunningBackfills: 1}, TickVerdict{Reason: ReasonOverlap}},
+		"a late tick waits":       {GroupLoad{Queued: 1, Late: 1}, TickVerdict{Run: true}},
+		"in a full group":         {GroupLoad{Running: 1, Queued: 1, Late: 1}, TickVerdict{Reason: ReasonOverlap}},
 		"the queue is full":       {GroupLoad{Running: 1, RunningBackfills: 1, Counted: 1}, TickVerdict{Reason: ReasonQueueFull}},
 	} {
 		if got := AdmitTick(c.g, skip); got != c.want {

@@ -64,19 +64,38 @@ WHERE w.kind = @kind::text
   AND w.subject = @subject::bigint
   AND w.not_before <= statement_timestamp();
 
--- GroupRuns gives the open runs of groups, oldest first.
+-- GroupRuns gives the open runs of groups, oldest first. turn_at is that of a late tick which has drawn one.
 -- name: GroupRuns :many
-SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.beside, k.reopened, k.cancel_requested, k.frozen, k.backfill_id
+SELECT k.run_id, k.group_id, k.pipeline_id, k.revision_id, k.state, k.from_tick, k.counted, k.beside, k.reopened, k.cancel_requested, k.frozen, k.backfill_id,
+    k.turn_at, statement_timestamp()::timestamptz AS now
 FROM (SELECT unnest(@ids::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT o.run_id, o.group_id, o.pipeline_id, o.revision_id, o.state, o.from_tick, o.counted, o.beside, o.reopened,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
-        (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen, o.backfill_id
+        (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen, o.backfill_id, o.turn_at
     FROM open_run AS o
     WHERE o.group_id = a.group_id
     OFFSET 0
 ) AS k
 ORDER BY k.group_id, k.run_id;
+
+-- DrawTurns draws turns that take so long together, for runs of late ticks, and says when the next one after
+-- them is.
+-- name: DrawTurns :one
+UPDATE late_start AS l
+SET free_at = greatest(l.free_at, now()) + interval '1 microsecond' * @length_us::bigint
+RETURNING l.free_at;
+
+-- KeepTurns notes the turns that queued runs have drawn, and has their groups looked at again then.
+-- name: KeepTurns :exec
+WITH kept AS (
+    UPDATE open_run AS o
+    SET turn_at = (@turns::timestamptz[])[array_position(@run_ids::bigint[], o.run_id)]
+    WHERE o.run_id = ANY(@run_ids::bigint[])
+      AND o.state = 'queued'
+)
+INSERT INTO wake (kind, subject, not_before)
+SELECT 'g', unnest(@groups::bigint[]), unnest(@turns::timestamptz[]);
 
 -- LockRuns locks those of the runs that are open, in order of id, and waits for whoever decides them.
 -- name: LockRuns :exec

@@ -11,10 +11,11 @@ WHERE p.id = @id;
 -- look at it or at its group.
 -- name: ExplainOpenRun :one
 SELECT o.run_id, o.group_id, o.revision_id, o.state, o.phase, o.created_at, o.admitted_at, o.deadline_at, o.timed_out_at,
-    o.cancel_requested_at, o.unfinished,
+    o.cancel_requested_at, o.unfinished, l.free_at AS next_turn,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'r' AND w.subject = o.run_id AND w.not_before <= now())::boolean AS woken,
     EXISTS (SELECT 1 FROM wake AS w WHERE w.kind = 'g' AND w.subject = o.group_id AND w.not_before <= now())::boolean AS group_woken
 FROM open_run AS o
+CROSS JOIN late_start AS l
 WHERE o.run_id = @run_id;
 
 -- ExplainGroupCounts says how many runs of a group run, and how many are queued before a run.
@@ -28,20 +29,20 @@ WHERE o.group_id = @group_id;
 -- or are it, in order.
 -- name: ExplainGroup :many
 WITH k AS MATERIALIZED (
-    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at,
+    SELECT o.run_id, o.state, o.revision_id, o.from_tick, o.counted, o.reopened, o.backfill_id, o.beside, o.created_at, o.admitted_at, o.turn_at,
         (o.cancel_requested_at IS NOT NULL)::boolean AS cancel_requested,
         (o.state = 'queued' AND (SELECT p.frozen_at FROM pipeline AS p WHERE p.id = o.pipeline_id) IS NOT NULL)::boolean AS frozen
     FROM open_run AS o
     WHERE o.group_id = @group_id
 ), g AS (
-    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.cancel_requested, k.frozen
+    SELECT k.run_id, k.state, k.revision_id, k.from_tick, k.counted, k.reopened, k.backfill_id, k.beside, k.created_at, k.admitted_at, k.turn_at, k.cancel_requested, k.frozen
     FROM k
     WHERE k.state = 'running'
        OR k.run_id <= @run_id::bigint
     ORDER BY k.state DESC, k.run_id
     LIMIT @page::int
 )
-SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.cancel_requested, g.frozen,
+SELECT g.run_id, g.state, g.revision_id, g.from_tick, g.counted, g.reopened, g.backfill_id, g.beside, g.created_at, g.admitted_at, g.turn_at, g.cancel_requested, g.frozen,
     r.namespace, r.pipeline, r.number
 FROM g
 CROSS JOIN LATERAL (

@@ -59,16 +59,18 @@ ORDER BY g.id
 FOR UPDATE;
 
 -- GroupCounts says how many runs of each group run and how many are queued (of those that count
--- towards the queue's limit, and in all), and how many of each are of backfills.
+-- towards the queue's limit, and in all), how many of each are of backfills, and how many of those that are
+-- queued are of late ticks.
 -- name: GroupCounts :many
-SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills
+SELECT a.group_id::bigint AS group_id, k.running, k.queued, k.counted, k.running_backfills, k.queued_backfills, k.late
 FROM (SELECT DISTINCT unnest(@ids::bigint[]) AS group_id) AS a
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE o.state = 'running')::int AS running,
         count(*) FILTER (WHERE o.state = 'queued')::int AS queued,
         count(*) FILTER (WHERE o.state = 'queued' AND o.counted)::int AS counted,
         count(*) FILTER (WHERE o.state = 'running' AND o.backfill_id > 0)::int AS running_backfills,
-        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills
+        count(*) FILTER (WHERE o.state = 'queued' AND o.backfill_id > 0)::int AS queued_backfills,
+        count(*) FILTER (WHERE o.state = 'queued' AND o.from_tick AND NOT o.counted)::int AS late
     FROM open_run AS o
     WHERE o.group_id = a.group_id
 ) AS k;

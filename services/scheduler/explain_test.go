@@ -108,10 +108,27 @@ func fleet(w *schedtest.World, list ...string) []uuid.UUID {
 	return ids
 }
 
+// lateTicks gives the runs of ticks that were due while nobody looked: the first
+// of three has had its turn and has ended.
+func lateTicks(w *schedtest.World) []int64 {
+	w.T.Helper()
+	w.Paced(1)
+	w.Exec(`UPDATE schedule SET next_at = date_trunc('year', now(), 'UTC') + ascii(name) % 96 * interval '1 hour'`)
+	if err := w.Planner.Step(w.T.Context()); !schedtest.IsMore(err) {
+		w.T.Fatal(err)
+	}
+	w.Settle()
+	w.End(w.Claims(1)[0], "succeeded", "")
+	w.Settle()
+	return schedtest.Value[[]int64](w, `SELECT array_agg(run_id ORDER BY run_id) FROM open_run`)
+}
+
 // Answers of many situations, word by word.
 func TestExplainSaysWhyInAllSituations(t *testing.T) {
 	t.Parallel()
 	const called = "name: c\ntasks:\n  work: {run: x}\n---\n"
+	const yearly = "name: p\nschedule:\n  - {id: a, cron: \"0 1 1 1 *\", catchup_window: 366d}\n  - {id: b, cron: \"0 2 1 1 *\", catchup_window: 366d}\n  - {id: c, cron: \"0 3 1 1 *\", catchup_window: 366d}\n" +
+		"concurrency: {limit: 2}\ntasks:\n  a: {run: x}\n"
 	const pools = "kind: pool\nname: warehouse\nslots: 2\n---\n"
 	const wide = "kind: pool\nname: warehouse\nslots: 4\n---\n"
 	tests := []struct {
@@ -127,6 +144,23 @@ func TestExplainSaysWhyInAllSituations(t *testing.T) {
 			run := w.Trigger("p")
 			w.Settle()
 			return explainRun(w, run)
+		}},
+		{"late ticks after an outage", yearly, func(w *schedtest.World) api.Explanation {
+			return explainRun(w, lateTicks(w)[0])
+		}},
+		{"a pipeline of late ticks", yearly, func(w *schedtest.World) api.Explanation {
+			lateTicks(w)
+			return explainPipeline(w, "p")
+		}},
+		{"a tick behind a late one", yearly, func(w *schedtest.World) api.Explanation {
+			list := lateTicks(w)
+			last := list[len(list)-1]
+			w.Exec(`UPDATE open_run SET counted = true WHERE run_id = $1`, last)
+			return explainRun(w, last)
+		}},
+		{"a run by hand among late ticks", yearly, func(w *schedtest.World) api.Explanation {
+			lateTicks(w)
+			return explainRun(w, w.Trigger("p"))
 		}},
 		{"a task of a queued run", "name: p\ntasks:\n  a: {run: x}\n  b: {run: x, needs: a, runs_on: [gpu]}\n", func(w *schedtest.World) api.Explanation {
 			w.Trigger("p")

@@ -4,9 +4,11 @@ package scheduler
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/boottime"
 	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
@@ -28,6 +30,7 @@ type Config struct {
 	Log         *slog.Logger
 	Lease       time.Duration // of executors; 0: 15 s
 	Keep        Keep          // zero: DefaultKeep
+	LateStarts  int           // how many late ticks start in a minute at most; 0: any number
 	Service     *service.Service
 }
 
@@ -37,8 +40,14 @@ type Keep = prune.Keep
 // DefaultKeep is what is kept if nothing else is said.
 var DefaultKeep = prune.DefaultKeep
 
+// DefaultLateStarts is how many late ticks start in a minute if nothing else is said.
+const DefaultLateStarts = 600
+
 // revisions is how many compiled definitions are kept in memory.
 const revisions = 4096
+
+// maxLateStarts bounds a setting: turns are not drawn closer than fits a minute.
+const maxLateStarts = 1_000_000
 
 // Run schedules until ctx is done. Any number of schedulers may share a
 // database: row locks and keys keep them apart.
@@ -54,6 +63,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if err := cfg.Keep.Check(); err != nil {
 		return err
+	}
+	if cfg.LateStarts < 0 || cfg.LateStarts > maxLateStarts {
+		return fmt.Errorf("--late-starts is %d: it must be from 0 (no limit) to %d", cfg.LateStarts, maxLateStarts)
 	}
 	s := cfg.Service
 	if s == nil {
@@ -81,13 +93,14 @@ func Run(ctx context.Context, cfg Config) error {
 		backfills = newHint()
 		asked     = newHint() // runs that other runs ask for
 		cache     = revision.NewCache(revisions)
+		pace      = gate.Pace(cfg.LateStarts)
 		pruner    = prune.New(upkeep, cfg.Keep, cfg.Log)
 		advanced  = func(o advance.Outcome) { m.advanced(o); spread(o, notify, woken, groups, backfills, asked) }
 		advancer  = advance.New(control, cache, cfg.Log, advanced)
-		admitter  = admit.New(cache, advancer, advanced)
+		admitter  = admit.New(cache, advancer, pace, advanced)
 		filler    = backfill.New(cache, advancer, advanced)
 		follower  = follow.New(control, cache, cfg.Log, advanced)
-		planner   = plan.New(control, cache, advancer, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups, backfills, asked) })
+		planner   = plan.New(control, cache, advancer, pace, cfg.Log, func(o plan.Outcome) { m.planned(o); spread(o.Outcome, notify, woken, groups, backfills, asked) })
 		reaper    = reap.New(control, cache, cfg.Lease, boottime.Now, cfg.Log, func(o reap.Outcome) { m.reaped(o); wakeAfter(o, woken, groups, backfills, asked) })
 		sweeper   = reap.NewSweeper(upkeep, 2*time.Minute, cfg.Log, m.mended)
 		listening = func(ctx context.Context) error {
@@ -115,7 +128,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 	s.Go(func(ctx context.Context) error { notify.Run(ctx); return nil })
 	s.Go(listening)
-	ready := newGate(func(ctx context.Context) error { return prepare(ctx, control, pruner, warnings) })
+	ready := newDoor(func(ctx context.Context) error { return prepare(ctx, control, pruner, warnings) })
 	s.Loop(&loop.Loop{Name: "plan", Interval: 10 * time.Second, Hint: planner.Due(), Step: ready.before(planner.Step), Log: cfg.Log})
 	// The reaper looks once a second, in one query, whether anything is due for admit, advance, backfill or follow.
 	s.Loop(&loop.Loop{Name: "admit", Interval: 20 * time.Second, Hint: groups, Step: ready.before(admitter.Step), Log: cfg.Log})

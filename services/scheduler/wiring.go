@@ -68,35 +68,35 @@ func wakeAfter(o reap.Outcome, woken, groups, backfills, asked hint) {
 	}
 }
 
-// A gate lets steps pass once something has been done before the first of them.
-type gate struct {
+// A door lets steps pass once something has been done before the first of them.
+type door struct {
 	mu   sync.Mutex
 	done bool
 	open func(context.Context) error
 }
 
-func newGate(open func(context.Context) error) *gate { return &gate{open: open} }
+func newDoor(open func(context.Context) error) *door { return &door{open: open} }
 
-// before is step behind the gate.
-func (g *gate) before(step func(context.Context) error) func(context.Context) error {
+// before is step behind the door.
+func (d *door) before(step func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if err := g.pass(ctx); err != nil {
+		if err := d.pass(ctx); err != nil {
 			return err
 		}
 		return step(ctx)
 	}
 }
 
-func (g *gate) pass(ctx context.Context) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.done {
+func (d *door) pass(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done {
 		return nil
 	}
-	if err := g.open(ctx); err != nil {
+	if err := d.open(ctx); err != nil {
 		return err
 	}
-	g.done = true
+	d.done = true
 	return nil
 }
 

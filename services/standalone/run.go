@@ -106,7 +106,7 @@ func run(ctx context.Context, cfg config) (err error) {
 func serve(f *fleet, cfg config, url string, dirs dirs, listener net.Listener) {
 	decides, works, answers := service.New("scheduler", cfg.Log), service.New("executor", cfg.Log), service.New("api", cfg.Log)
 	f.start(decides, func(ctx context.Context) error {
-		return scheduler.Run(ctx, scheduler.Config{DatabaseURL: url, Log: cfg.Log, Service: decides})
+		return scheduler.Run(ctx, scheduler.Config{DatabaseURL: url, Log: cfg.Log, LateStarts: scheduler.DefaultLateStarts, Service: decides})
 	})
 	f.start(answers, func(ctx context.Context) error {
 		return api.Run(ctx, api.Config{DatabaseURL: url, Listener: listener, Log: cfg.Log, SecretKeyFile: cfg.SecretKeyFile, Service: answers, Beside: []*service.Service{decides, works}})

@@ -19,6 +19,7 @@ const (
 	Frozen  Name = "frozen"
 	// Schedule holds ticks that can never come: there is no schedule, or it is broken.
 	Schedule    Name = "schedule"
+	Late        Name = "late"         // the run of a late tick waits for its turn to start
 	Group       Name = "group"        // the concurrency group of the run
 	Stopping    Name = "stopping"     // the run was asked to stop, or ran out of time
 	Finally     Name = "finally"      // tasks of the run that have not ended
@@ -55,6 +56,55 @@ func Starts(frozen bool) Name {
 		return Frozen
 	}
 	return ""
+}
+
+// A Pace is how many runs of late ticks start in a minute at most; 0: any number.
+type Pace int
+
+// grace is how long a turn lasts, once it has come.
+const grace = 5 * time.Second
+
+// Apart is how far apart turns are. No minute sees more starts than it may, though
+// a turn is used up to a grace late, and a start carries the time at which its
+// transaction began.
+func (p Pace) Apart() time.Duration {
+	if p <= 0 {
+		return 0
+	}
+	apart := (time.Minute + grace + time.Second) / time.Duration(p)
+	return apart.Truncate(time.Microsecond) + time.Microsecond
+}
+
+// A Turn says how the run of a late tick stands with the time it has drawn.
+type Turn int
+
+const (
+	TurnNone  Turn = iota // it has drawn none, or did not use it in time: it draws one
+	TurnAhead             // it waits
+	TurnCome              // it may start
+)
+
+// TurnOf says how a run stands whose turn is at; nil is none.
+func TurnOf(at *time.Time, now time.Time) Turn {
+	switch {
+	case at == nil || now.Sub(*at) > grace:
+		return TurnNone
+	case at.After(now):
+		return TurnAhead
+	}
+	return TurnCome
+}
+
+// InTurn says whether a look of the scheduler lets the run of a late tick start,
+// whose turn is at, when the next turn that nobody has is free.
+func InTurn(at *time.Time, free, now time.Time) bool {
+	switch TurnOf(at, now) {
+	case TurnNone:
+		return Over(free, now)
+	case TurnAhead:
+		return false
+	}
+	return true
 }
 
 // Room says whether a run of a group may start: nobody waits before it, and

@@ -102,3 +102,36 @@ func TestReached(t *testing.T) {
 		}
 	}
 }
+
+// Turns are so far apart that no minute sees more of them used than the pace says,
+// though one is used up to five seconds late, and another at once.
+func TestTurnsKeepThePace(t *testing.T) {
+	t.Parallel()
+	if d := gate.Pace(0).Apart(); d != 0 {
+		t.Errorf("without a limit turns are %v apart", d)
+	}
+	for _, pace := range []gate.Pace{1, 7, 600, 1_000_000} {
+		if d := time.Duration(pace) * pace.Apart(); d < 66*time.Second || d > 68*time.Second {
+			t.Errorf("%d turns take %v, want a minute, a grace and a little", pace, d)
+		}
+	}
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) *time.Time { v := now.Add(d); return &v }
+	for _, tt := range []struct {
+		turn *time.Time
+		want gate.Turn
+	}{{nil, gate.TurnNone}, {at(time.Second), gate.TurnAhead}, {at(0), gate.TurnCome}, {at(-5 * time.Second), gate.TurnCome}, {at(-6 * time.Second), gate.TurnNone}} {
+		if got := gate.TurnOf(tt.turn, now); got != tt.want {
+			t.Errorf("TurnOf(%v) = %v, want %v", tt.turn, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		turn *time.Time
+		free time.Duration
+		want bool
+	}{{nil, 0, true}, {nil, 1, false}, {at(-time.Hour), 0, true}, {at(-time.Hour), 1, false}, {at(1), -1, false}, {at(-1), time.Hour, true}} {
+		if got := gate.InTurn(tt.turn, now.Add(tt.free), now); got != tt.want {
+			t.Errorf("InTurn(%v, free in %v) = %t, want %t", tt.turn, tt.free, got, tt.want)
+		}
+	}
+}

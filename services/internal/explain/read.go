@@ -38,6 +38,14 @@ type groupFacts struct {
 	rows            []db.ExplainGroupRow
 	starts          bool // the scheduler starts it at its next look
 	beside          bool // … beside the others: one of them waits for it
+	turn            *turn
+}
+
+// A turn keeps a run back that its group has room for: its own, that of a late
+// tick, or that of one before it.
+type turn struct {
+	own bool
+	at  time.Time
 }
 
 // taskFacts are what an answer about a task or an item is made from.
@@ -84,7 +92,7 @@ func (x *Explainer) run(ctx context.Context, id int64) (*facts, error) {
 		return nil, fmt.Errorf("read executors: %w", err)
 	}
 	if open.State == string(flow.Queued) {
-		f.group, err = x.group(ctx, open.GroupID, id, open.RevisionID)
+		f.group, err = x.group(ctx, f.now, open, id)
 	} else if f.def.Graph.NeedsActive() {
 		f.active, err = x.q.ExplainActive(ctx, id, maxHolders)
 	}
@@ -96,7 +104,8 @@ func (x *Explainer) run(ctx context.Context, id int64) (*facts, error) {
 
 // group reads the queue that a run stands in, and lets the scheduler's own
 // function say whether it starts.
-func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFacts, error) {
+func (x *Explainer) group(ctx context.Context, now time.Time, open db.ExplainOpenRunRow, run int64) (*groupFacts, error) {
+	group, rev := open.GroupID, open.RevisionID
 	counts, err := x.q.ExplainGroupCounts(ctx, run, group)
 	if err != nil {
 		return nil, err
@@ -119,7 +128,8 @@ func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFac
 		g.limit = max(1, def.Graph.Pipeline().Concurrency.Limit)
 	}
 	var runs []flow.RunningRun
-	var queue []flow.QueuedRun
+	var queue, free []flow.QueuedRun // free: as if no late tick were held
+	var held *turn
 	for _, r := range g.rows {
 		switch {
 		case r.State == string(flow.Running):
@@ -130,15 +140,29 @@ func (x *Explainer) group(ctx context.Context, group, run, rev int64) (*groupFac
 			if r.Reopened {
 				c.OnConflict = flow.OnConflictQueue
 			}
-			queue = append(queue, flow.QueuedRun{
+			q := flow.QueuedRun{
 				ID: r.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
 				FromTick: r.FromTick, Counted: r.Counted, Frozen: r.Frozen, Beside: r.Beside, Backfill: r.BackfillID != 0,
-			})
+			}
 			g.beside = g.beside || r.Beside && r.RunID == run
+			free = append(free, q)
+			if late := r.FromTick && !r.Counted; late && !gate.InTurn(r.TurnAt, open.NextTurn, now) {
+				q.Held = true
+				if held == nil || r.RunID == run {
+					held = &turn{own: r.RunID == run, at: open.NextTurn}
+					if gate.TurnOf(r.TurnAt, now) == gate.TurnAhead {
+						held.at = *r.TurnAt
+					}
+				}
+			}
+			queue = append(queue, q)
 		}
 	}
 	whole := len(g.rows) < maxGroup
 	g.starts = whole && slices.Contains(flow.Admit(runs, queue).Start, run)
+	if !g.starts && whole && slices.Contains(flow.Admit(runs, free).Start, run) {
+		g.turn = held
+	}
 	return g, nil
 }
 

@@ -103,6 +103,15 @@ func (f *facts) admit(a *answer) {
 		a.open(gate.Group, fmt.Sprintf("%s has room: %d of %d running.", groupName(name), g.running, g.limit))
 		return
 	}
+	if g.turn != nil {
+		text := "It is of a late tick: as after an outage, these start a few at a time, each when its turn comes."
+		if !g.turn.own {
+			text = "A late tick before it waits for its turn to start, and the ticks of a group keep their order."
+		}
+		a.closed(gate.Late, "waits for its turn among late ticks", text).since(&f.open.CreatedAt).until(&g.turn.at).
+			frees("Starts then. How many start in a minute is a setting of the scheduler, --late-starts; runs by hand do not wait for it.")
+		return
+	}
 	var holders []api.Holder
 	for _, r := range g.rows {
 		if r.RunID == f.run.Run.ID || r.State == string(flow.Queued) && g.running >= g.limit {

@@ -118,7 +118,7 @@ func LockGroups(ctx context.Context, q *db.Queries, ids []int64) (map[int64]*flo
 	for _, row := range rows {
 		*loads[row.GroupID] = flow.GroupLoad{
 			Running: int(row.Running), Queued: int(row.Queued), Counted: int(row.Counted),
-			RunningBackfills: int(row.RunningBackfills), QueuedBackfills: int(row.QueuedBackfills),
+			RunningBackfills: int(row.RunningBackfills), QueuedBackfills: int(row.QueuedBackfills), Late: int(row.Late),
 		}
 	}
 	return loads, nil

@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
@@ -21,13 +23,15 @@ const batchSize = 500
 type Admitter struct {
 	revisions *revision.Cache
 	advancer  *advance.Advancer
+	pace      gate.Pace
 	told      func(advance.Outcome)
 }
 
-// New makes an Admitter that gives birth to tasks through advancer. told hears
+// New makes an Admitter that gives birth to tasks through advancer, and starts
+// late ticks at a pace that all admitters of a database keep together. told hears
 // what each turn did, once it is committed.
-func New(revisions *revision.Cache, advancer *advance.Advancer, told func(advance.Outcome)) *Admitter {
-	return &Admitter{revisions: revisions, advancer: advancer, told: told}
+func New(revisions *revision.Cache, advancer *advance.Advancer, pace gate.Pace, told func(advance.Outcome)) *Admitter {
+	return &Admitter{revisions: revisions, advancer: advancer, pace: pace, told: told}
 }
 
 // Step decides about one batch of groups that have been woken. A group that
@@ -85,48 +89,123 @@ func (a *Admitter) Groups(ctx context.Context, q *db.Queries, groups []int64) (a
 	for _, err := range broken {
 		return advance.Outcome{}, err
 	}
-	total := flow.Admission{}
-	queued := map[int64]db.GroupRunsRow{}
-	for first := 0; first < len(rows); {
-		last := first
-		var runs []flow.RunningRun
-		var queue []flow.QueuedRun
-		for ; last < len(rows) && rows[last].GroupID == rows[first].GroupID; last++ {
-			row := rows[last]
-			switch {
-			case row.State == string(flow.Running):
-				runs = append(runs, flow.RunningRun{ID: row.RunID, CancelRequested: row.CancelRequested, Backfill: row.BackfillID != 0})
-			case row.CancelRequested: // its own wake ends it
-			default:
-				c := found[row.RevisionID].Graph.Pipeline().Concurrency
-				if row.Reopened {
-					// Somebody wants this very run: it neither gives up nor pushes others out.
-					c.OnConflict = flow.OnConflictQueue
-				}
-				queue = append(queue, flow.QueuedRun{
-					ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
-					FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen, Beside: row.Beside, Backfill: row.BackfillID != 0,
-				})
-				queued[row.RunID] = row
-			}
+	queues, queued := split(rows, found)
+	total := decide(queues)
+	held, err := a.draw(ctx, q, total.Start, queued)
+	if err != nil {
+		return advance.Outcome{}, err
+	}
+	if len(held) > 0 {
+		hold(queues, held)
+		total = decide(queues)
+	}
+	again := a.bound(&total, queued, found)
+	out, err := a.carryOut(ctx, q, total, queued, found)
+	if err != nil || len(again) == 0 {
+		return out, err
+	}
+	out.Full = true
+	if err := q.LeaveWakes(ctx, "g", again); err != nil {
+		return out, fmt.Errorf("wake groups again: %w", err)
+	}
+	return out, nil
+}
+
+// A queue is what a group is decided by.
+type queue struct {
+	running []flow.RunningRun
+	queued  []flow.QueuedRun
+}
+
+// split sorts the open runs of groups, which come group by group, into the queues
+// of the groups.
+func split(rows []db.GroupRunsRow, found map[int64]*revision.Revision) (queues []*queue, queued map[int64]db.GroupRunsRow) {
+	queued = map[int64]db.GroupRunsRow{}
+	for i, row := range rows {
+		if i == 0 || row.GroupID != rows[i-1].GroupID {
+			queues = append(queues, &queue{})
 		}
-		first = last
-		d := flow.Admit(runs, queue)
+		g := queues[len(queues)-1]
+		switch {
+		case row.State == string(flow.Running):
+			g.running = append(g.running, flow.RunningRun{ID: row.RunID, CancelRequested: row.CancelRequested, Backfill: row.BackfillID != 0})
+		case row.CancelRequested: // its own wake ends it
+		default:
+			c := found[row.RevisionID].Graph.Pipeline().Concurrency
+			if row.Reopened {
+				// Somebody wants this very run: it neither gives up nor pushes others out.
+				c.OnConflict = flow.OnConflictQueue
+			}
+			g.queued = append(g.queued, flow.QueuedRun{
+				ID: row.RunID, Limit: c.Limit, MaxQueued: c.MaxQueued, OnConflict: c.OnConflict,
+				FromTick: row.FromTick, Counted: row.Counted, Frozen: row.Frozen, Beside: row.Beside, Backfill: row.BackfillID != 0,
+				Held: gate.TurnOf(row.TurnAt, row.Now) == gate.TurnAhead,
+			})
+			queued[row.RunID] = row
+		}
+	}
+	return queues, queued
+}
+
+// decide is what becomes of all queues.
+func decide(queues []*queue) flow.Admission {
+	var total flow.Admission
+	for _, g := range queues {
+		d := flow.Admit(g.running, g.queued)
 		total.Start = append(total.Start, d.Start...)
 		total.Cancel = append(total.Cancel, d.Cancel...)
 		total.Skip = append(total.Skip, d.Skip...)
 		total.Fail = append(total.Fail, d.Fail...)
 	}
-	held := a.bound(&total, queued, found)
-	out, err := a.carryOut(ctx, q, total, queued, found)
-	if err != nil || len(held) == 0 {
-		return out, err
+	return total
+}
+
+// draw draws turns for those of the runs to be started that are of late ticks and
+// have none, and gives those whose turn has not come: their groups are looked at
+// again then.
+func (a *Admitter) draw(ctx context.Context, q *db.Queries, start []int64, queued map[int64]db.GroupRunsRow) (held map[int64]bool, err error) {
+	var late []int64
+	for _, id := range start {
+		if row := queued[id]; row.FromTick && !row.Counted && gate.TurnOf(row.TurnAt, row.Now) == gate.TurnNone {
+			late = append(late, id)
+		}
 	}
-	out.Full = true
-	if err := q.LeaveWakes(ctx, "g", held); err != nil {
-		return out, fmt.Errorf("wake groups again: %w", err)
+	if a.pace <= 0 || len(late) == 0 {
+		return nil, nil
 	}
-	return out, nil
+	apart := a.pace.Apart()
+	turn, err := q.DrawTurns(ctx, (time.Duration(len(late)) * apart).Microseconds())
+	if err != nil {
+		return nil, fmt.Errorf("draw turns for late ticks: %w", err)
+	}
+	turn = turn.Add(-time.Duration(len(late)) * apart)
+	held = map[int64]bool{}
+	var drawn db.KeepTurnsParams
+	for _, id := range late {
+		if turn.After(queued[id].Now) {
+			held[id] = true
+			drawn.RunIds = append(drawn.RunIds, id)
+			drawn.Groups = append(drawn.Groups, queued[id].GroupID)
+			drawn.Turns = append(drawn.Turns, turn)
+		}
+		turn = turn.Add(apart)
+	}
+	if len(held) == 0 {
+		return nil, nil
+	}
+	if err := q.KeepTurns(ctx, drawn); err != nil {
+		return nil, fmt.Errorf("keep the turns of late ticks: %w", err)
+	}
+	return held, nil
+}
+
+// hold keeps runs from starting.
+func hold(queues []*queue, held map[int64]bool) {
+	for _, g := range queues {
+		for i, r := range g.queued {
+			g.queued[i].Held = r.Held || held[r.ID]
+		}
+	}
 }
 
 // maxBorn is about how many tasks one transaction gives birth to.

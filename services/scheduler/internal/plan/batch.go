@@ -14,7 +14,7 @@ import (
 // that become runs get their run in the same transaction, and the schedules
 // move on.
 func (p *Planner) batch(ctx context.Context, q *db.Queries, all []due, out *Outcome) error {
-	d := &decisions{now: all[0].Now}
+	d := &decisions{now: all[0].Now, pace: p.pace}
 	revisions, err := p.load(ctx, q, all)
 	if err != nil {
 		return err

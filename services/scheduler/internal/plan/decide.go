@@ -23,6 +23,7 @@ const (
 // decisions are what one batch of schedules comes to.
 type decisions struct {
 	now    time.Time
+	pace   gate.Pace
 	ticks  db.InsertTicksParams
 	wants  []*want
 	moved  []int64

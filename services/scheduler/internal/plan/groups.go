@@ -32,19 +32,21 @@ func (d *decisions) admit(ctx context.Context, q *db.Queries) error {
 		w.group = groups[i]
 		l := loads[w.group]
 		v := flow.AdmitTick(*l, flow.QueuedRun{
-			Limit: w.created.Limit, MaxQueued: w.created.MaxQueued, OnConflict: w.created.OnConflict, FromTick: true, Counted: w.counted(d.now),
+			Limit: w.created.Limit, MaxQueued: w.created.MaxQueued, OnConflict: w.created.OnConflict, FromTick: true, Counted: !w.late(d.now),
 		})
 		switch {
 		case !v.Run:
 			d.ticks.States[w.scheduled], d.ticks.Reasons[w.scheduled] = tickSkipped, v.Reason
 			continue
-		case v.Start:
+		case v.Start && (d.pace == 0 || !w.late(d.now)):
 			w.state = flow.Running
 			l.Running++
 		default:
 			w.state = flow.Queued
 			l.Queued++
-			if w.counted(d.now) {
+			if w.late(d.now) {
+				l.Late++
+			} else {
 				l.Counted++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
@@ -23,17 +24,20 @@ type Planner struct {
 	pool      *db.Pool
 	revisions *revision.Cache
 	advancer  *advance.Advancer
+	pace      gate.Pace
 	told      func(Outcome)
 	log       *slog.Logger
 
 	timer *time.Timer   // rings when the next schedule becomes due
 	due   chan struct{} // what it rings
 	alone int           // so many schedules are decided one by one: a batch has failed
+	now   *time.Time    // for tests; nil: the database's clock
 }
 
-// New makes a Planner. told hears what each turn did, once it is committed.
-func New(pool *db.Pool, revisions *revision.Cache, advancer *advance.Advancer, log *slog.Logger, told func(Outcome)) *Planner {
-	p := &Planner{pool: pool, revisions: revisions, advancer: advancer, told: told, log: log, due: make(chan struct{}, 1)}
+// New makes a Planner that leaves late ticks to an Admitter of the same pace. told
+// hears what each turn did, once it is committed.
+func New(pool *db.Pool, revisions *revision.Cache, advancer *advance.Advancer, pace gate.Pace, log *slog.Logger, told func(Outcome)) *Planner {
+	p := &Planner{pool: pool, revisions: revisions, advancer: advancer, pace: pace, told: told, log: log, due: make(chan struct{}, 1)}
 	p.timer = time.AfterFunc(time.Hour, p.Hint)
 	return p
 }
@@ -68,7 +72,7 @@ func (p *Planner) Step(ctx context.Context) error {
 	var due []due
 	err := db.InTx(ctx, p.pool, func(q *db.Queries) (err error) {
 		out = Outcome{Ticks: map[string]int{}}
-		if due, err = lock(ctx, q, size); err != nil || len(due) == 0 {
+		if due, err = lock(ctx, q, p.now, size); err != nil || len(due) == 0 {
 			return err
 		}
 		return p.batch(ctx, q, due, &out)
@@ -132,9 +136,9 @@ type due struct {
 	PausedUntil         *time.Time
 }
 
-// lock locks up to n due schedules and reads their pipelines.
-func lock(ctx context.Context, q *db.Queries, n int) ([]due, error) {
-	rows, err := q.LockDueSchedules(ctx, nil, int32(n))
+// lock locks up to n schedules that are due now and reads their pipelines.
+func lock(ctx context.Context, q *db.Queries, now *time.Time, n int) ([]due, error) {
+	rows, err := q.LockDueSchedules(ctx, now, int32(n))
 	if err != nil {
 		return nil, fmt.Errorf("lock due schedules: %w", err)
 	}
@@ -173,6 +177,6 @@ type want struct {
 	scheduled int        // index of its tick in the ticks of the batch
 }
 
-// counted says whether the run counts towards its group's max_queued: one made
-// by catch-up does not.
-func (w *want) counted(now time.Time) bool { return now.Sub(w.fireAt) <= time.Minute }
+// late says that the run is made by catch-up: it does not count towards its
+// group's max_queued, and waits for its turn to start.
+func (w *want) late(now time.Time) bool { return now.Sub(w.fireAt) > time.Minute }

@@ -21,6 +21,14 @@ func minutely(n int) string {
 	return b.String()
 }
 
+// minute is the present one; for the planner of w it does not end.
+func minute(w *schedtest.World) time.Time {
+	w.T.Helper()
+	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	w.Planner.At(now)
+	return now
+}
+
 func drain(t *testing.T, w *schedtest.World) {
 	t.Helper()
 	for range 200 {
@@ -38,7 +46,7 @@ func drain(t *testing.T, w *schedtest.World) {
 func TestADueTickBecomesARun(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(1), now)
 	drain(t, w)
 	if got, want := schedtest.Value[string](w, `SELECT state FROM tick WHERE fire_at = $1`, now), "run"; got != want {
@@ -63,12 +71,13 @@ func TestADueTickBecomesARun(t *testing.T) {
 func TestManyPlannersDecideEachTickOnce(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(100), now)
 	w.Register(strings.ReplaceAll(minutely(100), "name: p", "name: q"), now)
 	var wg sync.WaitGroup
 	for range 4 {
 		r := w.Replica()
+		r.Planner.At(now)
 		wg.Go(func() {
 			for range 20 {
 				if err := r.Planner.Step(t.Context()); !schedtest.IsMore(err) {
@@ -92,7 +101,7 @@ func TestManyPlannersDecideEachTickOnce(t *testing.T) {
 func TestCatchUpIsOneRunAndOneRow(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(1), now.AddDate(-2, 0, 0))
 	drain(t, w)
 	if n := schedtest.Value[int64](w, `SELECT count(*) FROM run`); n != 1 {
@@ -117,7 +126,7 @@ func TestOverlapIsSkippedOrQueued(t *testing.T) {
 		t.Run(tt.conflict, func(t *testing.T) {
 			t.Parallel()
 			w := schedtest.New(t)
-			now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+			now := minute(w)
 			w.Register(fmt.Sprintf("name: p\nschedule: \"* * * * *\"\nconcurrency: {on_conflict: %s}\ntasks:\n  a: {run: x}\n", tt.conflict), now)
 			first := w.Trigger("p")
 			w.Settle()
@@ -145,7 +154,7 @@ func TestOverlapIsSkippedOrQueued(t *testing.T) {
 func TestAPausedPipelineSkipsItsTicks(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(1), now.Add(-5*time.Minute))
 	w.Exec(`UPDATE pipeline SET paused_at = now(), paused_by = 'ana'`)
 	drain(t, w)
@@ -160,7 +169,7 @@ func TestAPausedPipelineSkipsItsTicks(t *testing.T) {
 func TestParamsThatDoNotFitFailTheTickAndNothingElse(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(1)+`---
 name: bad
 schedule: "* * * * *"
@@ -181,7 +190,7 @@ tasks:
 func TestABrokenDefinitionStopsOnlyItself(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(3), now)
 	w.Exec(`ALTER TABLE revision DISABLE TRIGGER ALL`)
 	w.Exec(`UPDATE revision SET spec = '{"tasks": 7}' WHERE pipeline_id = (SELECT id FROM pipeline WHERE name = 'p1')`)
@@ -202,7 +211,7 @@ func TestABrokenDefinitionStopsOnlyItself(t *testing.T) {
 func TestAPauseThatIsOverSkipsWhatCameDueInIt(t *testing.T) {
 	t.Parallel()
 	w := schedtest.New(t)
-	now := schedtest.Value[time.Time](w, `SELECT date_trunc('minute', now())`)
+	now := minute(w)
 	w.Register(minutely(1), now.Add(-10*time.Minute))
 	w.Exec(`UPDATE pipeline SET paused_at = now() - interval '1 hour', paused_by = 'ana', paused_until = $1`, now.Add(-3*time.Minute))
 	resume := func() int {

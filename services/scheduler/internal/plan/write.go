@@ -89,7 +89,7 @@ func (d *decisions) writeRuns(ctx context.Context, q *db.Queries) error {
 		open.Groups = append(open.Groups, w.group)
 		open.Revisions = append(open.Revisions, w.rev.ID)
 		open.States = append(open.States, string(w.state))
-		open.Counteds = append(open.Counteds, w.counted(d.now))
+		open.Counteds = append(open.Counteds, !w.late(d.now))
 
 		told.Pipelines = append(told.Pipelines, w.schedule.PipelineID)
 		told.RunIds = append(told.RunIds, w.run.ID)

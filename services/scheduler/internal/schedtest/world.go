@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/flow/gate"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/db/dbtest"
@@ -40,6 +41,7 @@ type World struct {
 	Backfill *backfill.Backfiller
 	Follower *follow.Follower
 	Executor uuid.UUID
+	Pace     gate.Pace // of late ticks; Paced sets it
 }
 
 // New makes a world with an executor that has many slots.
@@ -52,16 +54,23 @@ func New(t testing.TB) *World {
 	return w
 }
 
+// Paced lets late ticks start at a pace; replicas made later keep it too.
+func (w *World) Paced(pace gate.Pace) *World {
+	w.Pace = pace
+	w.build()
+	return w
+}
+
 // Replica is a second scheduler on the same database.
 func (w *World) Replica() *World {
-	r := &World{T: w.T, URL: w.URL, Pool: w.Pool, Executor: w.Executor}
+	r := &World{T: w.T, URL: w.URL, Pool: w.Pool, Executor: w.Executor, Pace: w.Pace}
 	r.build()
 	return r
 }
 
 // Apart is a replica with connections of its own.
 func (w *World) Apart() *World {
-	r := &World{T: w.T, URL: w.URL, Pool: dbtest.Open(w.T, db.Config{URL: w.URL}), Executor: w.Executor}
+	r := &World{T: w.T, URL: w.URL, Pool: dbtest.Open(w.T, db.Config{URL: w.URL}), Executor: w.Executor, Pace: w.Pace}
 	r.build()
 	return r
 }
@@ -70,10 +79,10 @@ func (w *World) build() {
 	log := slog.New(slog.DiscardHandler)
 	w.Cache = revision.NewCache(100)
 	w.Advancer = advance.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
-	w.Admitter = admit.New(w.Cache, w.Advancer, func(advance.Outcome) {})
+	w.Admitter = admit.New(w.Cache, w.Advancer, w.Pace, func(advance.Outcome) {})
 	w.Backfill = backfill.New(w.Cache, w.Advancer, func(advance.Outcome) {})
 	w.Follower = follow.New(w.Pool, w.Cache, log, func(advance.Outcome) {})
-	w.Planner = plan.New(w.Pool, w.Cache, w.Advancer, log, func(plan.Outcome) {})
+	w.Planner = plan.New(w.Pool, w.Cache, w.Advancer, w.Pace, log, func(plan.Outcome) {})
 }
 
 // NewExecutor adds an executor to the fleet.
@@ -208,6 +217,8 @@ func (w *World) Pass(d time.Duration) {
 	w.T.Helper()
 	w.Exec(`UPDATE wake SET not_before = not_before - $1::interval WHERE not_before > '-infinity'`, d)
 	w.Exec(`UPDATE task SET wake_at = wake_at - $1::interval, deadline_at = deadline_at - $1::interval WHERE ended_at IS NULL`, d)
+	w.Exec(`UPDATE open_run SET turn_at = turn_at - $1::interval WHERE turn_at IS NOT NULL`, d)
+	w.Exec(`UPDATE late_start SET free_at = free_at - $1::interval`, d)
 }
 
 // Cancel asks a run to stop.
