@@ -14,7 +14,7 @@ export PATH := $(TOOLS):$(PATH)
 
 GO_FILES = git ls-files --cached --others --exclude-standard '*.go' | xargs -r ls -d 2>/dev/null | xargs -r grep -L '^// Code generated .* DO NOT EDIT\.$$'
 
-.PHONY: help run build test bench generate lint fmt race clean
+.PHONY: help run build test soak bench generate lint fmt race clean
 .PHONY: check-fmt check-generated vet test-cli test-root test-e2e tools-generate tools-lint packages engine
 
 help: ## this list
@@ -56,6 +56,17 @@ lint: tools-lint ## golangci-lint over both modules
 
 fmt: tools-lint ## format all Go files
 	@$(GO_FILES) | xargs -r gofumpt -w
+
+# What make test runs shortened, in full: half an hour to an hour. FUZZ is how long each fuzz target runs.
+FUZZ ?= 30s
+soak: packages build ## the fault, chaos and property tests at full length, and the fuzz targets
+	SYN_E2E_FULL=1 go test -count=1 -p 1 -timeout 2h -v ./e2e/ 2>&1 | grep --line-buffered -Ev '^=== (RUN|PAUSE|CONT|NAME)'
+	SYN_CHAOS_FOR=5m SYN_EXPLAIN_ROUNDS=300 go test -count=1 -timeout 1h ./services/scheduler/ -run 'TestChaos|TestExplainSays'
+	cd cli && grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r f; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' "$$f"); do \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ) "$$(dirname "$$f")" || exit 1; \
+		done; \
+	done
 
 race: packages ## the unit and database tests under the race detector
 	cd cli && go test -race ./...
