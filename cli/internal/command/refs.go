@@ -50,8 +50,11 @@ func parseRef(text string) (ref, error) {
 	}
 	if digits, task, slash := strings.Cut(text, "/"); isDigits(digits) && (len(digits) > 9 || slash) {
 		id, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil {
+		switch {
+		case err != nil:
 			return ref{}, badRef(text, "that id is too long")
+		case id == 0:
+			return ref{}, badRef(text, "no run has the id 0")
 		}
 		r := ref{ID: id}
 		return r, r.task(text, task)

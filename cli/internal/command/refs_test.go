@@ -48,7 +48,7 @@ func TestReferences(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "/", "#1", "a/", "a//b", "a/b/c", "Nightly", "a b", "a#", "a#0", "a#x", "a#-1", "a@", "a@first", "@", "@latest", "a#1/", "a#1/b:", "a#1/b:0", "a#1/b[",
-		"a#1/b[]", "a#1/b]", "a#1/b[1", "a#1/../x", "a#9999999999999999999", "99999999999999999999", "http://x", "https://x/p/", "https://x/p/a", "https://x/p/A/b",
+		"a#1/b[]", "a#1/b]", "a#1/b[1", "a#1/../x", "a#9999999999999999999", "99999999999999999999", "0000000000", "0/a", "http://x", "https://x/p/", "https://x/p/a", "https://x/p/A/b",
 		"https://x/p/a/b/1/c%5B%5D", "https://x/p/%zz/b", "a#1/b\x1b[31m",
 	} {
 		if r, err := parseRef(text); err == nil {
