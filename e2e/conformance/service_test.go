@@ -35,9 +35,9 @@ func newService(t *testing.T) *service {
 	return s
 }
 
-// targets is the operator's file.
+// targets is the operator's file. Nobody listens on the second address.
 func (s *service) targets() string {
-	return fmt.Sprintf("targets:\n  http/files:\n    kind: http\n    hosts: [%q]\n    allow_http: true\n    auth: {bearer: {secret: FILES_TOKEN, namespace: operator}}\n",
+	return fmt.Sprintf("targets:\n  http/files:\n    kind: http\n    hosts: [%q, \"127.0.0.1:1\"]\n    allow_http: true\n    auth: {bearer: {secret: FILES_TOKEN, namespace: operator}}\n",
 		strings.TrimPrefix(s.url, "http://"))
 }
 
