@@ -3,7 +3,6 @@ package expr
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 var hostile = []string{
@@ -25,7 +24,6 @@ func FuzzTemplate(f *testing.F) {
 	}
 	scope, vars := testScope(), testVars()
 	f.Fuzz(func(t *testing.T, text string) {
-		begin := time.Now()
 		tm, err := CompileTemplate(text, scope)
 		if err != nil {
 			checkErrors(t, text, err)
@@ -36,9 +34,6 @@ func FuzzTemplate(f *testing.F) {
 			checkErrors(t, text, err)
 		} else if !strings.Contains(text, "${{") && v != text {
 			t.Errorf("Eval(%q) = %q", text, v)
-		}
-		if d := time.Since(begin); d > 2*time.Second {
-			t.Errorf("%q took %v", text, d)
 		}
 	})
 }

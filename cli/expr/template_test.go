@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/synthesizer-dev/synthesizer/cli/internal/cputime"
 )
 
 func TestTemplate(t *testing.T) {
@@ -251,8 +253,9 @@ func TestErrorUnwraps(t *testing.T) {
 	}
 }
 
-// Every hostile text is answered well within the second that register has.
-func TestHostileTextsAreQuick(t *testing.T) {
+// Every hostile text is answered with little work: register has a second for all
+// of a file.
+func TestHostileTextsTakeLittleWork(t *testing.T) {
 	t.Parallel()
 	texts := map[string]string{
 		"10 000 expressions":    strings.Repeat(`${{ö}}`, 10_000)[:60<<10],
@@ -270,18 +273,19 @@ func TestHostileTextsAreQuick(t *testing.T) {
 		"a pattern of patterns": `${{ regex(d.id, "` + strings.Repeat("(x?){30}", 60) + `") }}`,
 	}
 	for name, text := range texts {
-		begin := time.Now()
-		tm, err := CompileTemplate(text, testScope())
-		if err == nil {
-			_, err = tm.Eval(testVars())
-		}
+		var err error
+		took := cputime.Of(func() {
+			var tm *Template
+			if tm, err = CompileTemplate(text, testScope()); err == nil {
+				_, err = tm.Eval(testVars())
+			}
+		})
 		if len(message(err)) > 64<<10 {
 			t.Errorf("%s: %d bytes of messages", name, len(message(err)))
 		}
-		if d := time.Since(begin); d > time.Second {
-			t.Errorf("%s took %v", name, d)
-		} else {
-			t.Logf("%s: %v: %.80s", name, d, message(err))
+		if took > time.Second {
+			t.Errorf("%s took %v", name, took)
 		}
+		t.Logf("%s: %v: %.80s", name, took, message(err))
 	}
 }

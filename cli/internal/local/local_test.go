@@ -176,7 +176,6 @@ tasks:
 }
 
 func TestFailFast(t *testing.T) {
-	began := time.Now()
 	s := run(t, t.Context(), `
 name: f
 tasks:
@@ -192,9 +191,6 @@ tasks:
 	want := "many:failed many[0]:failed(exit) many[1]:canceled(fail_fast) many[2]:canceled(fail_fast) many[3]:canceled(fail_fast) many[4]:canceled(fail_fast)"
 	if got := s.told(); got != want {
 		t.Errorf("tasks\n got %s\nwant %s", got, want)
-	}
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("took %v", took)
 	}
 	if n := len(s.Tasks[3].Attempts); n != 0 {
 		t.Errorf("item 2 had %d attempts", n)

@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/synthesizer-dev/synthesizer/cli/internal/cputime"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/cli/pipeline/hostile"
 )
 
-// TestHostileInputsGetAClearAnswer: within a second, at the place, in few words.
+// TestHostileInputsGetAClearAnswer: within a second of work, at the place, in few words.
 func TestHostileInputsGetAClearAnswer(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range hostile.Cases() {
@@ -18,9 +19,10 @@ func TestHostileInputsGetAClearAnswer(t *testing.T) {
 		}
 		seen[c.ID()] = true
 		t.Run(c.ID(), func(t *testing.T) {
-			start := time.Now()
-			source, problems := pipeline.Parse(c.Files, pipeline.Options{Now: start})
-			if took := time.Since(start); took > time.Second {
+			var source *pipeline.Source
+			var problems pipeline.Problems
+			took := cputime.Of(func() { source, problems = pipeline.Parse(c.Files, pipeline.Options{Now: time.Now()}) })
+			if took > time.Second {
 				t.Errorf("took %s", took)
 			}
 			check(t, c, problems)
