@@ -97,6 +97,9 @@ func newContract(t testing.TB) *contract {
 		})
 	}
 	answer("GET /api/v1/approvals", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		if r.URL.Query().Get("namespace") == "finance" {
+			return api.ApprovalPage{Items: []api.Approval{{Pipeline: "finance/load", Run: 7, Task: "sign_off", Prompt: "Load?\nReally?", AskedAt: now.Add(-time.Minute)}}}, nil
+		}
 		other := question()
 		other.Pipeline, other.Run, other.DeadlineAt, other.MayAnswer = "finance/pay", 7, time.Time{}, false
 		if r.URL.Query().Get("cursor") == "" {
@@ -107,9 +110,6 @@ func newContract(t testing.TB) *contract {
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/events", s.events)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/logs", s.logs)
 	answer("GET /api/v1/runs/{ns}/{name}/{run}/tasks/{task}/log", s.log)
-	answer("GET /api/v1/approvals", func(http.ResponseWriter, *http.Request) (any, error) {
-		return api.ApprovalPage{Items: []api.Approval{{Pipeline: "finance/load", Run: 7, Task: "sign_off", Prompt: "Load?\nReally?", AskedAt: now.Add(-time.Minute)}}}, nil
-	})
 	answer("GET /api/v1/pools", func(http.ResponseWriter, *http.Request) (any, error) {
 		return api.PoolPage{Items: []api.Pool{warehouse(), {Namespace: "finance", Name: "idle", Slots: 2}}}, nil
 	})
