@@ -716,22 +716,29 @@ func (q *Queries) ListBackfills(ctx context.Context, arg ListBackfillsParams) ([
 }
 
 const lockBackfill = `-- name: LockBackfill :one
-SELECT b.id, b.state
+SELECT b.id, b.state, b.most, b.pool_share
 FROM backfill AS b
 WHERE b.id = $1
 FOR UPDATE
 `
 
 type LockBackfillRow struct {
-	ID    int64
-	State string
+	ID        int64
+	State     string
+	Most      int32
+	PoolShare int32
 }
 
 // LockBackfill locks a backfill for a change.
 func (q *Queries) LockBackfill(ctx context.Context, id int64) (LockBackfillRow, error) {
 	row := q.db.QueryRow(ctx, lockBackfill, id)
 	var i LockBackfillRow
-	err := row.Scan(&i.ID, &i.State)
+	err := row.Scan(
+		&i.ID,
+		&i.State,
+		&i.Most,
+		&i.PoolShare,
+	)
 	return i, err
 }
 
@@ -895,6 +902,33 @@ func (q *Queries) OpenRunsOfBackfill(ctx context.Context, backfillID int64) ([]i
 	return items, nil
 }
 
+const poolsOfBackfill = `-- name: PoolsOfBackfill :many
+SELECT DISTINCT w.pool_id
+FROM waiter AS w
+WHERE w.backfill_id = $1
+`
+
+// PoolsOfBackfill gives the pools at which tasks of a backfill wait.
+func (q *Queries) PoolsOfBackfill(ctx context.Context, backfillID int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, poolsOfBackfill, backfillID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var pool_id int64
+		if err := rows.Scan(&pool_id); err != nil {
+			return nil, err
+		}
+		items = append(items, pool_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const runsOfTicks = `-- name: RunsOfTicks :many
 SELECT k.fire_at::timestamptz AS fire_at, k.run_id::bigint AS run_id, r.state, r.number
 FROM (
@@ -965,6 +999,30 @@ type SetAnswerParams struct {
 // SetAnswer completes the answer of a key that this transaction has taken.
 func (q *Queries) SetAnswer(ctx context.Context, arg SetAnswerParams) error {
 	_, err := q.db.Exec(ctx, setAnswer, arg.Answer, arg.Scope, arg.Key)
+	return err
+}
+
+const setBackfillQuota = `-- name: SetBackfillQuota :exec
+UPDATE backfill AS b
+SET most = $1::int, pool_share = $2::int, changed_at = now(), changed_by = $3::text
+WHERE b.id = $4
+`
+
+type SetBackfillQuotaParams struct {
+	Most      int32
+	PoolShare int32
+	By        string
+	ID        int64
+}
+
+// SetBackfillQuota says how much of a backfill runs at once.
+func (q *Queries) SetBackfillQuota(ctx context.Context, arg SetBackfillQuotaParams) error {
+	_, err := q.db.Exec(ctx, setBackfillQuota,
+		arg.Most,
+		arg.PoolShare,
+		arg.By,
+		arg.ID,
+	)
 	return err
 }
 
@@ -1071,13 +1129,15 @@ FROM backfill_tick AS t
 LEFT JOIN run AS r ON r.id = t.run_id
 WHERE t.backfill_id = $1
   AND t.fire_at < $2
+  AND ($3::text = '' OR t.state = $3)
 ORDER BY t.fire_at DESC
-LIMIT $3::int
+LIMIT $4::int
 `
 
 type TicksOfBackfillParams struct {
 	BackfillID int64
 	Before     time.Time
+	State      string
 	Page       int32
 }
 
@@ -1089,9 +1149,15 @@ type TicksOfBackfillRow struct {
 	RunState *string
 }
 
-// TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now.
+// TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now;
+// where a state is given, of those in it.
 func (q *Queries) TicksOfBackfill(ctx context.Context, arg TicksOfBackfillParams) ([]TicksOfBackfillRow, error) {
-	rows, err := q.db.Query(ctx, ticksOfBackfill, arg.BackfillID, arg.Before, arg.Page)
+	rows, err := q.db.Query(ctx, ticksOfBackfill,
+		arg.BackfillID,
+		arg.Before,
+		arg.State,
+		arg.Page,
+	)
 	if err != nil {
 		return nil, err
 	}

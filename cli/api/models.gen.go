@@ -186,6 +186,17 @@ const (
 	ListBackfillsParamsStateRunning  ListBackfillsParamsState = "running"
 )
 
+// Defines values for GetBackfillParamsTick.
+const (
+	GetBackfillParamsTickCanceled  GetBackfillParamsTick = "canceled"
+	GetBackfillParamsTickFailed    GetBackfillParamsTick = "failed"
+	GetBackfillParamsTickOpen      GetBackfillParamsTick = "open"
+	GetBackfillParamsTickPassed    GetBackfillParamsTick = "passed"
+	GetBackfillParamsTickSkipped   GetBackfillParamsTick = "skipped"
+	GetBackfillParamsTickSucceeded GetBackfillParamsTick = "succeeded"
+	GetBackfillParamsTickWaiting   GetBackfillParamsTick = "waiting"
+)
+
 // Defines values for PreviewBackfillParamsWhere.
 const (
 	PreviewBackfillParamsWhereAll     PreviewBackfillParamsWhere = "all"
@@ -357,10 +368,25 @@ type BackfillPreview struct {
 	Seconds float64 `json:"seconds,omitempty,omitzero"`
 
 	// Limit How many runs of the pipeline run at once
-	Limit int            `json:"limit,omitempty,omitzero"`
-	Hash  string         `json:"hash"`
+	Limit int    `json:"limit,omitempty,omitzero"`
+	Hash  string `json:"hash"`
+
+	// First The oldest tick that gets a run
+	First *BackfillTick `json:"first,omitempty"`
+
+	// Last The newest one
+	Last  *BackfillTick  `json:"last,omitempty"`
 	Items []BackfillTick `json:"items"`
 	Next  string         `json:"next,omitempty,omitzero"`
+}
+
+// BackfillQuota What is absent stays as it is
+type BackfillQuota struct {
+	// Max How many of its runs are open at once. Fewer than there are stops none
+	Max int `json:"max,omitempty,omitzero"`
+
+	// PoolShare How much of each pool it may hold, in percent, one slot at least
+	PoolShare int `json:"pool_share,omitempty,omitzero"`
 }
 
 // BackfillRequest defines model for BackfillRequest.
@@ -421,6 +447,9 @@ type BackfillTick struct {
 	Run       string `json:"run,omitempty,omitzero"`
 	RunNumber int64  `json:"run_number,omitempty,omitzero"`
 	Detail    string `json:"detail,omitempty,omitzero"`
+
+	// RunState Of a backfill: how that run is now, which a rerun may have changed
+	RunState string `json:"run_state,omitempty,omitzero"`
 }
 
 // CancelRequest defines model for CancelRequest.
@@ -1345,10 +1374,16 @@ type ListBackfillsParamsState string
 
 // GetBackfillParams defines parameters for GetBackfill.
 type GetBackfillParams struct {
+	// Tick Only ticks in this state
+	Tick GetBackfillParamsTick `form:"tick,omitempty" json:"tick,omitempty,omitzero"`
+
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
+
+// GetBackfillParamsTick defines parameters for GetBackfill.
+type GetBackfillParamsTick string
 
 // ListPipelinesParams defines parameters for ListPipelines.
 type ListPipelinesParams struct {
@@ -1560,6 +1595,9 @@ type ListVarsParams struct {
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
+
+// ChangeBackfillJSONRequestBody defines body for ChangeBackfill for application/json ContentType.
+type ChangeBackfillJSONRequestBody = BackfillQuota
 
 // CancelBackfillJSONRequestBody defines body for CancelBackfill for application/json ContentType.
 type CancelBackfillJSONRequestBody = BackfillChange

@@ -34,6 +34,12 @@ func (c *Client) Backfill(ctx context.Context, id int64, p api.GetBackfillParams
 	return out, err
 }
 
+// ChangeBackfill says how much of a backfill runs at once.
+func (c *Client) ChangeBackfill(ctx context.Context, id int64, req api.BackfillQuota) (api.Backfill, error) {
+	out, _, err := call[api.Backfill](ctx, c, true, func() (*http.Response, error) { return c.wire.ChangeBackfill(ctx, id, req) })
+	return out, err
+}
+
 // PauseBackfill makes no more runs for now.
 func (c *Client) PauseBackfill(ctx context.Context, id int64, req api.BackfillChange) (api.Backfill, error) {
 	out, _, err := call[api.Backfill](ctx, c, true, func() (*http.Response, error) { return c.wire.PauseBackfill(ctx, id, req) })

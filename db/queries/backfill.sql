@@ -261,18 +261,20 @@ LIMIT @page::int;
 
 -- LockBackfill locks a backfill for a change.
 -- name: LockBackfill :one
-SELECT b.id, b.state
+SELECT b.id, b.state, b.most, b.pool_share
 FROM backfill AS b
 WHERE b.id = @id
 FOR UPDATE;
 
--- TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now.
+-- TicksOfBackfill gives a page of a backfill's ticks before a moment, newest first, each with its run as it is now;
+-- where a state is given, of those in it.
 -- name: TicksOfBackfill :many
 SELECT t.fire_at, t.state, t.detail, r.number, r.state AS run_state
 FROM backfill_tick AS t
 LEFT JOIN run AS r ON r.id = t.run_id
 WHERE t.backfill_id = @backfill_id
   AND t.fire_at < @before
+  AND (@state::text = '' OR t.state = @state)
 ORDER BY t.fire_at DESC
 LIMIT @page::int;
 
@@ -282,6 +284,18 @@ UPDATE backfill AS b
 SET state = @state::text, reason = @reason::text, changed_at = now(), changed_by = @by::text
 WHERE b.id = @id
   AND b.state = @was::text;
+
+-- SetBackfillQuota says how much of a backfill runs at once.
+-- name: SetBackfillQuota :exec
+UPDATE backfill AS b
+SET most = @most::int, pool_share = @pool_share::int, changed_at = now(), changed_by = @by::text
+WHERE b.id = @id;
+
+-- PoolsOfBackfill gives the pools at which tasks of a backfill wait.
+-- name: PoolsOfBackfill :many
+SELECT DISTINCT w.pool_id
+FROM waiter AS w
+WHERE w.backfill_id = @backfill_id;
 
 -- OpenRunsOfBackfill gives runs that a backfill has made and that have not ended.
 -- name: OpenRunsOfBackfill :many

@@ -48,6 +48,7 @@ var who = map[string]string{
 	"POST /api/v1/pipelines/:ns/:name/backfill":            "operator",
 	"GET /api/v1/backfills":                                "viewer",
 	"GET /api/v1/backfills/:id":                            "viewer",
+	"PATCH /api/v1/backfills/:id":                          "operator",
 	"POST /api/v1/backfills/:id/pause":                     "operator",
 	"POST /api/v1/backfills/:id/resume":                    "operator",
 	"POST /api/v1/backfills/:id/cancel":                    "operator",

@@ -30,6 +30,9 @@ func TestBackfillIsPreviewedStartedAndSteered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p.First == nil || p.Last == nil || p.First.Local+" "+p.Last.Local != "2026-10-20T02:00 2026-10-27T02:00" {
+		t.Errorf("first and last = %+v, %+v", p.First, p.Last)
+	}
 	if p.Ticks != 8 || p.Run != 8 || len(p.Items) != 3 || p.Next == "" || p.Timezone != "Europe/Amsterdam" {
 		t.Errorf("preview = %+v", p)
 	}
@@ -78,6 +81,17 @@ func TestBackfillIsPreviewedStartedAndSteered(t *testing.T) {
 		t.Errorf("a second one over the same ticks: %v", err)
 	}
 
+	if b, err = c.ChangeBackfill(ctx, b.ID, api.BackfillQuota{Max: 5}); err != nil || b.Max != 5 || b.PoolShare != 30 {
+		t.Errorf("changed = %+v, %v", b, err)
+	}
+	for _, q := range []api.BackfillQuota{{Max: 1001}, {Max: -1}, {PoolShare: 101}} {
+		if _, err := c.ChangeBackfill(ctx, b.ID, q); codeOf(err) != api.Unprocessable && codeOf(err) != api.Malformed {
+			t.Errorf("changed to %+v: %v", q, err)
+		}
+	}
+	if want := fmt.Sprintf("/backfills/%d", b.ID); b.URL != want {
+		t.Errorf("URL = %s, want its page %s", b.URL, want)
+	}
 	if b, err = c.PauseBackfill(ctx, b.ID, api.BackfillChange{Reason: "later"}); err != nil || b.State != "paused" || b.Reason != "later" {
 		t.Errorf("paused = %+v, %v", b, err)
 	}
@@ -92,8 +106,16 @@ func TestBackfillIsPreviewedStartedAndSteered(t *testing.T) {
 	if err != nil || len(one.Items) != 5 || one.Next == "" || one.Items[0].State != "waiting" {
 		t.Errorf("one = %+v, %v", one, err)
 	}
+	for state, want := range map[api.GetBackfillParamsTick]int{api.GetBackfillParamsTickWaiting: 8, api.GetBackfillParamsTickFailed: 0} {
+		if one, err := c.Backfill(ctx, b.ID, api.GetBackfillParams{Tick: state}); err != nil || len(one.Items) != want {
+			t.Errorf("%d ticks are %s, want %d: %v", len(one.Items), state, want, err)
+		}
+	}
 	if b, err = c.CancelBackfill(ctx, b.ID, api.BackfillChange{Runs: true}); err != nil || b.State != "canceled" {
 		t.Errorf("canceled = %+v, %v", b, err)
+	}
+	if _, err := c.ChangeBackfill(ctx, b.ID, api.BackfillQuota{Max: 1}); codeOf(err) != api.Conflict {
+		t.Errorf("a canceled one is changed: %v", err)
 	}
 	if _, err := c.PauseBackfill(ctx, b.ID, api.BackfillChange{}); codeOf(err) != api.Conflict {
 		t.Errorf("a canceled one is paused: %v", err)

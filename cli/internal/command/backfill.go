@@ -21,7 +21,8 @@ func (c *call) backfillCommand() *cli.Command {
 		Name: "backfill", Category: groupRun, ArgsUsage: "PIPELINE",
 		Usage: "make runs for ticks of the past",
 		Description: "Shows what it would do, and asks. Runs are made a few at a time, and scheduled ones go first.\n" +
-			"backfill ls [PIPELINE] lists backfills; backfill show, pause, resume and cancel ID steer one.\n" +
+			"backfill ls [PIPELINE] lists backfills; backfill show, pause, resume and cancel ID steer one;\n" +
+			"backfill change ID --max N --pool-share P says how much of it runs at once.\n" +
 			"A pipeline that is called like a verb is written with its namespace: default/ls.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "first `TIME`: a date of the schedule's zone, or an instant"},
@@ -55,7 +56,7 @@ func (c *call) backfillCommand() *cli.Command {
 			switch verb {
 			case "ls":
 				return c.backfills(x.Context, rest, x.String("limit"))
-			case "show", "pause", "resume", "cancel":
+			case "show", "change", "pause", "resume", "cancel":
 				if len(rest) != 1 {
 					return usage("backfill %s needs the number of a backfill", verb).withHint("synctl backfill ls")
 				}
@@ -63,7 +64,14 @@ func (c *call) backfillCommand() *cli.Command {
 				if err != nil || id < 1 {
 					return usage("%s is no number of a backfill", quote(rest[0])).withHint("synctl backfill ls")
 				}
-				return c.steerBackfill(x.Context, verb, id, api.BackfillChange{Reason: x.String("reason"), Runs: x.Bool("runs")}, x.String("limit"))
+				how := steering{Verb: verb, Change: api.BackfillChange{Reason: x.String("reason"), Runs: x.Bool("runs")}, Quota: api.BackfillQuota{Max: x.Int("max")}, Limit: x.String("limit")}
+				if how.Quota.PoolShare, err = poolShare(o.Share); err != nil {
+					return err
+				}
+				if verb == "change" && how.Quota == (api.BackfillQuota{}) {
+					return usage("backfill change needs --max or --pool-share")
+				}
+				return c.steerBackfill(x.Context, id, how)
 			}
 			if len(rest) > 0 {
 				return usage("backfill takes one pipeline, found %s too", quote(rest[0]))
@@ -96,10 +104,8 @@ func (c *call) backfill(ctx context.Context, o backfillOptions) error {
 	if req.From == "" || req.To == "" {
 		return usage("--from and --to are missing: which ticks?").withHint("synctl backfill %s --from 2026-10-20 --to 2026-10-27", shellWord(r.Pipeline))
 	}
-	if o.Share != "" {
-		if req.PoolShare, err = strconv.Atoi(strings.TrimSuffix(o.Share, "%")); err != nil || req.PoolShare < 1 || req.PoolShare > 100 {
-			return usage("--pool-share %s: it is 1%% to 100%%", quote(o.Share))
-		}
+	if req.PoolShare, err = poolShare(o.Share); err != nil {
+		return err
 	}
 	if req.Texts, err = textParams(o.Params); err != nil {
 		return err
@@ -162,9 +168,21 @@ func (c *call) backfill(ctx context.Context, o backfillOptions) error {
 		return err
 	}
 	if c.StdoutTTY && c.ui.format != formatName {
-		c.ui.note("backfill %d %s\n  synctl backfill show %d", b.ID, b.State, b.ID)
+		c.ui.note("backfill %d %s\n  synctl backfill show %d\n  %s", b.ID, b.State, b.ID, cleanLine(b.URL))
 	}
 	return nil
+}
+
+// poolShare reads a percentage; 0: none was given.
+func poolShare(text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(text, "%"))
+	if err != nil || n < 1 || n > 100 {
+		return 0, usage("--pool-share %s: it is 1%% to 100%%", quote(text))
+	}
+	return n, nil
 }
 
 // backfillTime leaves dates to the server, which knows the schedule's zone.
@@ -274,9 +292,17 @@ func (c *call) backfills(ctx context.Context, of []string, text string) error {
 
 func both(text string) cell { return cell{human: text, program: text} }
 
+// steering is what becomes of a backfill.
+type steering struct {
+	Verb   string
+	Change api.BackfillChange
+	Quota  api.BackfillQuota
+	Limit  string
+}
+
 // steerBackfill shows a backfill, after a change where there is one.
-func (c *call) steerBackfill(ctx context.Context, verb string, id int64, req api.BackfillChange, text string) error {
-	limit, err := parseLimit(text)
+func (c *call) steerBackfill(ctx context.Context, id int64, how steering) error {
+	limit, err := parseLimit(how.Limit)
 	if err != nil {
 		return err
 	}
@@ -288,7 +314,7 @@ func (c *call) steerBackfill(ctx context.Context, verb string, id int64, req api
 	if err != nil {
 		return err
 	}
-	b, err := changeBackfill(ctx, server, verb, id, req, limit)
+	b, err := changeBackfill(ctx, server, id, how, limit)
 	if err != nil {
 		return err
 	}
@@ -298,17 +324,19 @@ func (c *call) steerBackfill(ctx context.Context, verb string, id int64, req api
 	case formatName:
 		return c.ui.outf("%d\n", b.ID)
 	}
-	return c.ui.outf("%s", c.backfillText(b, k, verb == "show"))
+	return c.ui.outf("%s", c.backfillText(b, k, how.Verb == "show"))
 }
 
-func changeBackfill(ctx context.Context, server *client.Client, verb string, id int64, req api.BackfillChange, limit int) (api.Backfill, error) {
-	switch verb {
+func changeBackfill(ctx context.Context, server *client.Client, id int64, how steering, limit int) (api.Backfill, error) {
+	switch how.Verb {
+	case "change":
+		return server.ChangeBackfill(ctx, id, how.Quota)
 	case "pause":
-		return server.PauseBackfill(ctx, id, req)
+		return server.PauseBackfill(ctx, id, how.Change)
 	case "resume":
 		return server.ResumeBackfill(ctx, id)
 	case "cancel":
-		return server.CancelBackfill(ctx, id, req)
+		return server.CancelBackfill(ctx, id, how.Change)
 	}
 	p := api.GetBackfillParams{}
 	if limit > 0 {

@@ -106,6 +106,20 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/backfills/{id} (the `GetBackfill` operationId).
 	GetBackfill(ctx context.Context, id int64, params *GetBackfillParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ChangeBackfillWithBody How much of it runs at once, from now on
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+	ChangeBackfillWithBody(ctx context.Context, id int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeBackfill How much of it runs at once, from now on
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+	ChangeBackfill(ctx context.Context, id int64, body ChangeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CancelBackfillWithBody Make no more runs ever; those that run go on, unless they are to be canceled too
 	//
 	// Takes any type of body and a specified content type.
@@ -600,6 +614,40 @@ func (c *Client) ListBackfills(ctx context.Context, params *ListBackfillsParams,
 // Corresponds with GET /api/v1/backfills/{id} (the `GetBackfill` operationId).
 func (c *Client) GetBackfill(ctx context.Context, id int64, params *GetBackfillParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBackfillRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeBackfillWithBody How much of it runs at once, from now on
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+func (c *Client) ChangeBackfillWithBody(ctx context.Context, id int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeBackfillRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeBackfill How much of it runs at once, from now on
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+func (c *Client) ChangeBackfill(ctx context.Context, id int64, body ChangeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeBackfillRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1891,6 +1939,14 @@ func NewGetBackfillRequest(server string, id int64, params *GetBackfillParams) (
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tick", params.Tick, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -1917,6 +1973,53 @@ func NewGetBackfillRequest(server string, id int64, params *GetBackfillParams) (
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewChangeBackfillRequest calls the generic ChangeBackfill builder with application/json body
+func NewChangeBackfillRequest(server string, id int64, body ChangeBackfillJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeBackfillRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewChangeBackfillRequestWithBody constructs an http.Request for the ChangeBackfill method, with any body, and a specified content type
+func NewChangeBackfillRequestWithBody(server string, id int64, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/backfills/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4817,6 +4920,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/backfills/{id} (the `GetBackfill` operationId).
 	GetBackfillWithResponse(ctx context.Context, id int64, params *GetBackfillParams, reqEditors ...RequestEditorFn) (*GetBackfillResponse, error)
 
+	// ChangeBackfillWithBodyWithResponse How much of it runs at once, from now on
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+	ChangeBackfillWithBodyWithResponse(ctx context.Context, id int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeBackfillResponse, error)
+
+	// ChangeBackfillWithResponse How much of it runs at once, from now on
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+	ChangeBackfillWithResponse(ctx context.Context, id int64, body ChangeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeBackfillResponse, error)
+
 	// CancelBackfillWithBodyWithResponse Make no more runs ever; those that run go on, unless they are to be canceled too
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5482,6 +5599,54 @@ func (r GetBackfillResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBackfillResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeBackfillResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Backfill
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeBackfillResponse) GetJSON200() *Backfill {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeBackfillResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeBackfillResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeBackfillResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeBackfillResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeBackfillResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7833,6 +7998,32 @@ func (c *ClientWithResponses) GetBackfillWithResponse(ctx context.Context, id in
 	return ParseGetBackfillResponse(rsp)
 }
 
+// ChangeBackfillWithBodyWithResponse How much of it runs at once, from now on
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+func (c *ClientWithResponses) ChangeBackfillWithBodyWithResponse(ctx context.Context, id int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeBackfillResponse, error) {
+	rsp, err := c.ChangeBackfillWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeBackfillResponse(rsp)
+}
+
+// ChangeBackfillWithResponse How much of it runs at once, from now on
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/backfills/{id} (the `ChangeBackfill` operationId).
+func (c *ClientWithResponses) ChangeBackfillWithResponse(ctx context.Context, id int64, body ChangeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeBackfillResponse, error) {
+	rsp, err := c.ChangeBackfill(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeBackfillResponse(rsp)
+}
+
 // CancelBackfillWithBodyWithResponse Make no more runs ever; those that run go on, unless they are to be canceled too
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -8818,6 +9009,39 @@ func ParseGetBackfillResponse(rsp *http.Response) (*GetBackfillResponse, error) 
 	}
 
 	response := &GetBackfillResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Backfill
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeBackfillResponse parses an HTTP response from a ChangeBackfillWithResponse call
+func ParseChangeBackfillResponse(rsp *http.Response) (*ChangeBackfillResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeBackfillResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

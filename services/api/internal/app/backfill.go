@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -83,17 +84,29 @@ func (a *App) PreviewBackfill(ctx context.Context, by Actor, ref PipelineRef, p 
 		Ticks: len(s.ticks), Run: s.take, Counts: s.counts, Seconds: pace * float64(s.take), Limit: max(1, s.def.Graph.Pipeline().Concurrency.Limit),
 		Hash: s.hash(), Items: []api.BackfillTick{},
 	}
+	item := func(t spanTick) api.BackfillTick {
+		out := api.BackfillTick{At: t.tick.At, Local: t.tick.Local, Note: string(t.tick.Note), State: t.state, Detail: t.detail, RunNumber: t.number}
+		if t.number > 0 {
+			out.Run = fmt.Sprintf("%s#%d", ref, t.number)
+		}
+		return out
+	}
+	for _, t := range s.ticks {
+		if t.state != "run" {
+			continue
+		}
+		chosen := item(t)
+		if out.First == nil {
+			out.First = &chosen
+		}
+		out.Last = &chosen
+	}
 	for i := len(s.ticks) - 1 - before; i >= 0; i-- {
 		if len(out.Items) == limit {
 			out.Next = cursor(strconv.Itoa(before + limit))
 			break
 		}
-		t := s.ticks[i]
-		item := api.BackfillTick{At: t.tick.At, Local: t.tick.Local, Note: string(t.tick.Note), State: t.state, Detail: t.detail, RunNumber: t.number}
-		if t.number > 0 {
-			item.Run = fmt.Sprintf("%s#%d", ref, t.number)
-		}
-		out.Items = append(out.Items, item)
+		out.Items = append(out.Items, item(s.ticks[i]))
 	}
 	return out, nil
 }
@@ -318,18 +331,11 @@ func (a *App) StartBackfill(ctx context.Context, by Actor, ref PipelineRef, key 
 	if req.Note, err = note("note", req.Note, 1000); err != nil {
 		return out, false, err
 	}
-	if req.Max == 0 {
-		req.Max = defaultOpen
+	if err := checkQuota(req.Max, req.PoolShare); err != nil {
+		return out, false, err
 	}
-	if req.PoolShare == 0 {
-		req.PoolShare = 100
-	}
-	switch {
-	case req.Max < 1 || req.Max > 1000:
-		return out, false, api.Errorf(api.Unprocessable, "max is 1 to 1000, found %d", req.Max)
-	case req.PoolShare < 1 || req.PoolShare > 100:
-		return out, false, api.Errorf(api.Unprocessable, "pool_share is 1 to 100 percent, found %d", req.PoolShare)
-	case req.Order != "" && req.Order != api.BackfillRequestOrderNewest && req.Order != api.BackfillRequestOrderOldest:
+	req.Max, req.PoolShare = cmp.Or(req.Max, defaultOpen), cmp.Or(req.PoolShare, 100)
+	if req.Order != "" && req.Order != api.BackfillRequestOrderNewest && req.Order != api.BackfillRequestOrderOldest {
 		return out, false, api.Errorf(api.Unprocessable, "order %s is not known", show(string(req.Order))).WithHint("newest or oldest")
 	}
 	if err := checkKey(key); err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,12 @@ func (a *App) Backfill(ctx context.Context, by Actor, id int64, p api.GetBackfil
 	if err != nil {
 		return api.Backfill{}, err
 	}
+	switch p.Tick {
+	case "", api.GetBackfillParamsTickWaiting, api.GetBackfillParamsTickOpen, api.GetBackfillParamsTickSucceeded, api.GetBackfillParamsTickFailed,
+		api.GetBackfillParamsTickCanceled, api.GetBackfillParamsTickSkipped, api.GetBackfillParamsTickPassed:
+	default:
+		return api.Backfill{}, api.Errorf(api.Unprocessable, "tick %s is not a state of one", show(string(p.Tick))).WithHint("waiting, open, succeeded, failed, canceled, skipped or passed")
+	}
 	before := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	if p.Cursor != "" {
 		parts, err := parseCursor(p.Cursor, 1)
@@ -100,7 +107,7 @@ func (a *App) Backfill(ctx context.Context, by Actor, id int64, p api.GetBackfil
 	if err != nil {
 		return out, err
 	}
-	ticks, err := q.TicksOfBackfill(ctx, db.TicksOfBackfillParams{BackfillID: id, Before: before, Page: int32(limit + 1)})
+	ticks, err := q.TicksOfBackfill(ctx, db.TicksOfBackfillParams{BackfillID: id, Before: before, State: string(p.Tick), Page: int32(limit + 1)})
 	if err != nil {
 		return out, fmt.Errorf("read ticks of a backfill: %w", err)
 	}
@@ -116,7 +123,7 @@ func (a *App) Backfill(ctx context.Context, by Actor, id int64, p api.GetBackfil
 		}
 		item := api.BackfillTick{At: t.FireAt.UTC(), Local: t.FireAt.In(zone).Format("2006-01-02T15:04"), State: t.State, Detail: t.Detail}
 		if t.Number != nil {
-			item.RunNumber, item.Run = *t.Number, fmt.Sprintf("%s#%d", out.Pipeline, *t.Number)
+			item.RunNumber, item.Run, item.RunState = *t.Number, fmt.Sprintf("%s#%d", out.Pipeline, *t.Number), *t.RunState
 		}
 		out.Items = append(out.Items, item)
 	}
@@ -141,7 +148,7 @@ func (a *App) backfill(ctx context.Context, q *db.Queries, row db.ListBackfillsR
 		Where: b.Which, Order: "oldest", Max: int(b.Most), PoolShare: int(b.PoolShare), Params: values(b.Params), Note: b.Note, RequestedBy: b.RequestedBy,
 		State: api.BackfillState(b.State), Reason: b.Reason, CreatedAt: b.CreatedAt.UTC(), EndedAt: orZero(utc(b.EndedAt)),
 		Ticks: int(b.Ticks), Waiting: int(b.Waiting), Open: int(b.Open), Succeeded: int(b.Succeeded), Failed: int(b.Failed), Canceled: int(b.Canceled),
-		Skipped: int(b.Skipped), Passed: int(b.Passed), URL: fmt.Sprintf("%s/api/v1/backfills/%d", a.base, b.ID),
+		Skipped: int(b.Skipped), Passed: int(b.Passed), URL: fmt.Sprintf("%s/backfills/%d", a.base, b.ID),
 	}
 	if b.NewestFirst {
 		out.Order = "newest"
@@ -165,10 +172,45 @@ func (a *App) backfill(ctx context.Context, q *db.Queries, row db.ListBackfillsR
 	return out, nil
 }
 
+// ChangeBackfill says how much of a backfill runs at once. Fewer than there are
+// stops nothing: no more are made until some have ended.
+func (a *App) ChangeBackfill(ctx context.Context, by Actor, id int64, req api.BackfillQuota) (api.Backfill, error) {
+	if err := checkQuota(req.Max, req.PoolShare); err != nil {
+		return api.Backfill{}, err
+	}
+	return a.steer(ctx, by, id, "", func(q *db.Queries, b db.LockBackfillRow, _ string) error {
+		err := q.SetBackfillQuota(ctx, db.SetBackfillQuotaParams{
+			ID: id, Most: cmp.Or(int32(req.Max), b.Most), PoolShare: cmp.Or(int32(req.PoolShare), b.PoolShare), By: by.Name,
+		})
+		if err != nil {
+			return err
+		}
+		pools, err := q.PoolsOfBackfill(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := q.LeaveWakes(ctx, "p", pools); err != nil {
+			return err
+		}
+		return q.LeaveWakes(ctx, "b", []int64{id})
+	}, "changed")
+}
+
+// checkQuota checks how much of a backfill runs at once; 0 is not said.
+func checkQuota(most, share int) error {
+	switch {
+	case most < 0 || most > 1000:
+		return api.Errorf(api.Unprocessable, "max is 1 to 1000, found %d", most)
+	case share < 0 || share > 100:
+		return api.Errorf(api.Unprocessable, "pool_share is 1 to 100 percent, found %d", share)
+	}
+	return nil
+}
+
 // PauseBackfill makes no more runs for now.
 func (a *App) PauseBackfill(ctx context.Context, by Actor, id int64, req api.BackfillChange) (api.Backfill, error) {
-	return a.steer(ctx, by, id, req.Reason, func(q *db.Queries, was string, reason string) error {
-		if was == "paused" {
+	return a.steer(ctx, by, id, req.Reason, func(q *db.Queries, b db.LockBackfillRow, reason string) error {
+		if b.State == "paused" {
 			return nil
 		}
 		_, err := q.SteerBackfill(ctx, db.SteerBackfillParams{ID: id, Was: "running", State: "paused", By: by.Name, Reason: reason})
@@ -178,8 +220,8 @@ func (a *App) PauseBackfill(ctx context.Context, by Actor, id int64, req api.Bac
 
 // ResumeBackfill goes on after a pause.
 func (a *App) ResumeBackfill(ctx context.Context, by Actor, id int64) (api.Backfill, error) {
-	return a.steer(ctx, by, id, "", func(q *db.Queries, was string, _ string) error {
-		if was == "running" {
+	return a.steer(ctx, by, id, "", func(q *db.Queries, b db.LockBackfillRow, _ string) error {
+		if b.State == "running" {
 			return nil
 		}
 		if _, err := q.SteerBackfill(ctx, db.SteerBackfillParams{ID: id, Was: "paused", State: "running", By: by.Name}); err != nil {
@@ -192,7 +234,7 @@ func (a *App) ResumeBackfill(ctx context.Context, by Actor, id int64) (api.Backf
 // CancelBackfill makes no more runs ever, and cancels those that run where that
 // is wanted.
 func (a *App) CancelBackfill(ctx context.Context, by Actor, id int64, req api.BackfillChange) (api.Backfill, error) {
-	return a.steer(ctx, by, id, req.Reason, func(q *db.Queries, _ string, reason string) error {
+	return a.steer(ctx, by, id, req.Reason, func(q *db.Queries, _ db.LockBackfillRow, reason string) error {
 		if _, err := q.CancelBackfill(ctx, db.CancelBackfillParams{ID: id, By: by.Name, Reason: reason}); err != nil {
 			return err
 		}
@@ -210,7 +252,7 @@ func (a *App) CancelBackfill(ctx context.Context, by Actor, id int64, req api.Ba
 }
 
 // steer changes a backfill that has not ended, under its lock.
-func (a *App) steer(ctx context.Context, by Actor, id int64, why string, do func(q *db.Queries, was, reason string) error, state string) (api.Backfill, error) {
+func (a *App) steer(ctx context.Context, by Actor, id int64, why string, do func(q *db.Queries, b db.LockBackfillRow, reason string) error, state string) (api.Backfill, error) {
 	if err := by.need(api.RoleViewer, ""); err != nil {
 		return api.Backfill{}, err
 	}
@@ -236,7 +278,7 @@ func (a *App) steer(ctx context.Context, by Actor, id int64, why string, do func
 		if b.State == "done" || b.State == "canceled" {
 			return api.Errorf(api.Conflict, "backfill %d is %s", id, b.State)
 		}
-		if err := do(q, b.State, reason); err != nil {
+		if err := do(q, b, reason); err != nil {
 			return fmt.Errorf("change a backfill: %w", err)
 		}
 		return event(ctx, q, by, "backfill", id, row.Backfill.PipelineID, state, reason)

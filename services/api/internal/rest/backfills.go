@@ -30,6 +30,11 @@ func (s *server) GetBackfill(ctx context.Context, r GetBackfillRequestObject) (G
 	return GetBackfill200JSONResponse(out), err
 }
 
+func (s *server) ChangeBackfill(ctx context.Context, r ChangeBackfillRequestObject) (ChangeBackfillResponseObject, error) {
+	out, err := s.app.ChangeBackfill(ctx, access.Actor(ctx), r.ID, *r.Body)
+	return ChangeBackfill200JSONResponse(out), err
+}
+
 func (s *server) PauseBackfill(ctx context.Context, r PauseBackfillRequestObject) (PauseBackfillResponseObject, error) {
 	out, err := s.app.PauseBackfill(ctx, access.Actor(ctx), r.ID, orZero(r.Body))
 	return PauseBackfill200JSONResponse(out), err

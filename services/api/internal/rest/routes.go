@@ -78,6 +78,7 @@ var rules = map[string]access.Route{
 	"POST /api/v1/pipelines/:ns/:name/backfill":            {Rule: access.Operator, Body: runBody},
 	"GET /api/v1/backfills":                                {Rule: access.Viewer, Query: names(api.ListBackfillsParams{})},
 	"GET /api/v1/backfills/:id":                            {Rule: access.Viewer, Query: names(api.GetBackfillParams{})},
+	"PATCH /api/v1/backfills/:id":                          {Rule: access.Operator},
 	"POST /api/v1/backfills/:id/pause":                     {Rule: access.Operator},
 	"POST /api/v1/backfills/:id/resume":                    {Rule: access.Operator},
 	"POST /api/v1/backfills/:id/cancel":                    {Rule: access.Operator},

@@ -29,6 +29,9 @@ type ServerInterface interface {
 	// GetBackfill One backfill with a page of its ticks, newest first
 	// (GET /api/v1/backfills/{id})
 	GetBackfill(ctx echo.Context, id int64, params GetBackfillParams) error
+	// ChangeBackfill How much of it runs at once, from now on
+	// (PATCH /api/v1/backfills/{id})
+	ChangeBackfill(ctx echo.Context, id int64) error
 	// CancelBackfill Make no more runs ever; those that run go on, unless they are to be canceled too
 	// (POST /api/v1/backfills/{id}/cancel)
 	CancelBackfill(ctx echo.Context, id int64) error
@@ -274,6 +277,13 @@ func (w *ServerInterfaceWrapper) GetBackfill(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params GetBackfillParams
+	// ------------- Optional query parameter "tick" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tick", ctx.QueryParams(), &params.Tick, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tick: %s", err))
+	}
+
 	// ------------- Optional query parameter "cursor" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -290,6 +300,22 @@ func (w *ServerInterfaceWrapper) GetBackfill(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetBackfill(ctx, id, params)
+	return err
+}
+
+// ChangeBackfill converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeBackfill(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeBackfill(ctx, id)
 	return err
 }
 
@@ -1943,6 +1969,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/v1/pipelines/:ns/:name/backfill", wrapper.StartBackfill, options.OperationMiddlewares["startBackfill"]...)
 	router.GET(options.BaseURL+"/api/v1/backfills", wrapper.ListBackfills, options.OperationMiddlewares["listBackfills"]...)
 	router.GET(options.BaseURL+"/api/v1/backfills/:id", wrapper.GetBackfill, options.OperationMiddlewares["getBackfill"]...)
+	router.PATCH(options.BaseURL+"/api/v1/backfills/:id", wrapper.ChangeBackfill, options.OperationMiddlewares["changeBackfill"]...)
 	router.POST(options.BaseURL+"/api/v1/backfills/:id/pause", wrapper.PauseBackfill, options.OperationMiddlewares["pauseBackfill"]...)
 	router.POST(options.BaseURL+"/api/v1/backfills/:id/resume", wrapper.ResumeBackfill, options.OperationMiddlewares["resumeBackfill"]...)
 	router.POST(options.BaseURL+"/api/v1/backfills/:id/cancel", wrapper.CancelBackfill, options.OperationMiddlewares["cancelBackfill"]...)
@@ -2093,6 +2120,46 @@ type GetBackfilldefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetBackfilldefaultApplicationProblemPlusJSONResponse) VisitGetBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeBackfillRequestObject struct {
+	ID   int64 `json:"id"`
+	Body *ChangeBackfillJSONRequestBody
+}
+
+type ChangeBackfillResponseObject interface {
+	VisitChangeBackfillResponse(w http.ResponseWriter) error
+}
+
+type ChangeBackfill200JSONResponse Backfill
+
+func (response ChangeBackfill200JSONResponse) VisitChangeBackfillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeBackfilldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeBackfilldefaultApplicationProblemPlusJSONResponse) VisitChangeBackfillResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4156,6 +4223,9 @@ type StrictServerInterface interface {
 	// GetBackfill One backfill with a page of its ticks, newest first
 	// (GET /api/v1/backfills/{id})
 	GetBackfill(ctx context.Context, request GetBackfillRequestObject) (GetBackfillResponseObject, error)
+	// ChangeBackfill How much of it runs at once, from now on
+	// (PATCH /api/v1/backfills/{id})
+	ChangeBackfill(ctx context.Context, request ChangeBackfillRequestObject) (ChangeBackfillResponseObject, error)
 	// CancelBackfill Make no more runs ever; those that run go on, unless they are to be canceled too
 	// (POST /api/v1/backfills/{id}/cancel)
 	CancelBackfill(ctx context.Context, request CancelBackfillRequestObject) (CancelBackfillResponseObject, error)
@@ -4387,6 +4457,54 @@ func (sh *strictHandler) GetBackfill(ctx echo.Context, id int64, params GetBackf
 		return err
 	} else if validResponse, ok := response.(GetBackfillResponseObject); ok {
 		return validResponse.VisitGetBackfillResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeBackfill operation middleware
+func (sh *strictHandler) ChangeBackfill(ctx echo.Context, id int64) error {
+	var request ChangeBackfillRequestObject
+
+	request.ID = id
+
+	var body ChangeBackfillJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeBackfill(ctx.Request().Context(), request.(ChangeBackfillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeBackfill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeBackfillResponseObject); ok {
+		return validResponse.VisitChangeBackfillResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
