@@ -66,6 +66,22 @@ var screens = []struct{ name, path string }{
 	{"mark", "/p/default/nightly_etl/6/load/mark"},
 	{"mark-open", "/p/default/nightly_etl/7/extract_customers/mark"},
 	{"pause", "/p/default/nightly_etl/pause"},
+	{"backfills", "/backfills"},
+	{"backfills-none", "/backfills?state=running&after=MQ"},
+	{"backfills-of", "/p/default/stock_levels/backfills"},
+	{"backfills-never", "/p/default/nightly_etl/backfills"},
+	{"backfill-form", "/p/default/nightly_etl/backfill"},
+	{"backfill-form-wrong", "/p/default/nightly_etl/backfill?from=2026-10-20&to=2026-10-07&max=many"},
+	{"backfill-form-none", "/p/default/reports/backfill"},
+	{"backfill-preview", "/p/default/fx_rates/backfill?from=2026-10-24&to=2026-10-27&where=all"},
+	{"backfill", "/backfills/1"},
+	{"backfill-failed", "/backfills/1?state=failed"},
+	{"backfill-paused", "/backfills/2"},
+	{"backfill-done", "/backfills/3"},
+	{"backfill-canceled", "/backfills/4"},
+	{"backfill-change", "/backfills/1/change"},
+	{"backfill-pause", "/backfills/1/pause"},
+	{"backfill-cancel", "/backfills/1/cancel"},
 	{"runs", "/runs"},
 	{"secrets", "/secrets"},
 	{"secret-set", "/secrets/set"},
@@ -85,6 +101,7 @@ func TestScreensAreAccessible(t *testing.T) {
 	w := newWorld(t)
 	w.full()
 	w.pools()
+	w.backfills()
 	b := w.tab()
 	b.size(1360, "light")
 	b.open("/login")

@@ -202,6 +202,9 @@ var least = map[string]api.Role{
 	"GET /p/:ns/:name/:no/-/cancel": "viewer", "POST /p/:ns/:name/:no/-/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
 	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /pools": "viewer", "GET /pools/:ns/:name": "viewer", "GET /events": "viewer",
 	"GET /secrets": "viewer", "GET /secrets/set": "viewer", "POST /secrets/set": "author", "GET /secrets/delete": "viewer", "POST /secrets/delete": "author",
+	"GET /p/:ns/:name/backfills": "viewer", "GET /p/:ns/:name/backfill": "viewer", "POST /p/:ns/:name/backfill": "operator", "GET /backfills": "viewer", "GET /backfills/:id": "viewer",
+	"GET /backfills/:id/change": "viewer", "POST /backfills/:id/change": "operator", "GET /backfills/:id/pause": "viewer", "POST /backfills/:id/pause": "operator",
+	"POST /backfills/:id/resume": "operator", "GET /backfills/:id/cancel": "viewer", "POST /backfills/:id/cancel": "operator",
 	"GET /vars": "viewer", "GET /vars/set": "viewer", "POST /vars/set": "author", "GET /vars/delete": "viewer", "POST /vars/delete": "author",
 }
 
@@ -209,10 +212,11 @@ func TestEveryPageAsksForItsRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.full()
+	w.backfills()
 	people := map[api.Role]*visitor{"": w.visitor(), api.RoleViewer: w.as(api.RoleViewer), api.RoleOperator: w.as(api.RoleOperator)}
 	order := map[api.Role]int{"": 0, api.RoleViewer: 1, api.RoleOperator: 2, api.RoleAuthor: 3}
 	elsewhere := w.as(api.RoleOperator, "elsewhere")
-	fill := strings.NewReplacer(":ns", "default", ":name", "nightly_etl", ":no", "6", ":task", "load", ":attempt", "3", ":file", "icon.svg").Replace
+	fill := strings.NewReplacer(":ns", "default", ":name", "nightly_etl", ":no", "6", ":task", "load", ":attempt", "3", ":file", "icon.svg", ":id", "1").Replace
 	s, err := web.New(web.Config{App: app.New(app.Config{})})
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +256,7 @@ func TestEveryPageAsksForItsRole(t *testing.T) {
 			}
 		}
 		// Who has no right in a namespace learns nothing about it.
-		if strings.Contains(r.Path, ":ns") {
+		if strings.Contains(r.Path, ":ns") || strings.Contains(r.Path, ":id") {
 			a := elsewhere.do(r.Method, fill(r.Path), url.Values{})
 			if a.StatusCode != http.StatusNotFound || strings.Contains(a.text, "did you mean") {
 				t.Errorf("%s from another namespace: %s", key, a.Status)

@@ -159,11 +159,12 @@ type Bar struct {
 type PipelinePage struct {
 	Base
 	Header     PipelineHead
-	Tab        string // runs, ticks, definition
+	Tab        string // runs, ticks, backfills, definition
 	Why        Why
 	Runs       RunTable
 	Next       NextTicks
 	Ticks      TickTable
+	Backfills  BackfillList
 	Definition Definition
 	Facts      []Fact
 }
@@ -182,7 +183,7 @@ type PipelineHead struct {
 	Commit      string
 	Owner       string
 	MayRun      May
-	MayPause    May
+	MayPause    May // also asks for backfills
 	Removed     *Moment
 }
 

@@ -260,10 +260,14 @@ type ConfirmPage struct {
 	Danger   bool
 	Back     string
 	Reason   string // label of the reason's field; empty: there is none
-	Required bool
-	Typed    string
-	Until    bool
-	UntilAt  string
-	Problem  string
-	May      May
+	// Where the reason is shown, if not on the run.
+	ReasonHint string
+	Required   bool
+	Check      string // label of a box that does more; empty: there is none
+	Backfill   int64  // what it is about; 0: no backfill
+	Typed      string
+	Until      bool
+	UntilAt    string
+	Problem    string
+	May        May
 }

@@ -88,6 +88,35 @@ var pages = map[string]func(fill func(any)) templ.Component{
 		fill(&p)
 		return Layout(p.Base, ConfirmMain(p))
 	},
+	"backfill form": func(fill func(any)) templ.Component {
+		var p BackfillForm
+		fill(&p)
+		p.None = ""
+		return Layout(p.Base, BackfillFormMain(p))
+	},
+	"no backfill": func(fill func(any)) templ.Component {
+		var p BackfillForm
+		fill(&p)
+		p.None = "It has no schedule."
+		return Layout(p.Base, BackfillFormMain(p))
+	},
+	"backfills": func(fill func(any)) templ.Component {
+		var p BackfillsPage
+		fill(&p)
+		return Layout(p.Base, BackfillsMain(p))
+	},
+	"backfill": func(fill func(any)) templ.Component {
+		var p BackfillPage
+		fill(&p)
+		p.Failed.ID, p.Ticks.ID = "backfill-failed", "backfill-ticks"
+		return Layout(p.Base, BackfillMain(p))
+	},
+	"quota": func(fill func(any)) templ.Component {
+		var p QuotaPage
+		fill(&p)
+		p.Over = false
+		return Layout(p.Base, QuotaMain(p))
+	},
 	"runs": func(fill func(any)) templ.Component {
 		var p RunsPage
 		fill(&p)

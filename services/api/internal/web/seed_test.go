@@ -119,7 +119,8 @@ type run struct {
 	state, reason string
 	trigger       string // empty: schedule
 	due           time.Time
-	start, end    time.Duration // after due; end 0: it has not ended
+	made          time.Time     // the zero time: when it was due
+	start, end    time.Duration // after it was made; end 0: it has not ended
 	params        string
 	note, by      string
 	tasks         []task
@@ -172,13 +173,17 @@ func (w *world) add(r run) int64 {
 	if !ok {
 		ns, name = "default", r.pipeline
 	}
+	made := r.made
+	if made.IsZero() {
+		made = r.due
+	}
 	var pipeline, revision, group, number, id int64
 	if err := w.conn.QueryRow(context.Background(), "SELECT p.id, p.revision_id, g.id FROM pipeline AS p JOIN run_group AS g ON g.pipeline_id = p.id WHERE p.namespace = $1 AND p.name = $2", ns, name).
 		Scan(&pipeline, &revision, &group); err != nil {
 		w.t.Fatalf("find %s: %v", r.pipeline, err)
 	}
 	w.one(&number, "INSERT INTO pipeline_counter AS c (pipeline_id, last) VALUES ($1, 1) ON CONFLICT (pipeline_id) DO UPDATE SET last = c.last + 1 RETURNING last", pipeline)
-	w.one(&id, "SELECT (run_day($1) << 38) + nextval('run_seq')", r.due)
+	w.one(&id, "SELECT (run_day($1) << 38) + nextval('run_seq')", made)
 	var schedule, fire, started, ended any
 	trigger := r.trigger
 	if trigger == "" {
@@ -188,10 +193,10 @@ func (w *world) add(r run) int64 {
 		schedule, fire = s, r.due
 	}
 	if r.start > 0 {
-		started = r.due.Add(r.start)
+		started = made.Add(r.start)
 	}
 	if r.end > 0 {
-		ended = r.due.Add(r.end)
+		ended = made.Add(r.end)
 	}
 	params, outputs := r.params, r.outputs
 	if params == "" {
@@ -201,14 +206,14 @@ func (w *world) add(r run) int64 {
 		outputs = "{}"
 	}
 	w.exec(`INSERT INTO run (id, pipeline_id, revision_id, number, namespace, pipeline, trigger, schedule_id, fire_at, scheduled_at, interval_start, interval_end, params, note, requested_by, group_id, state, reason, outputs, created_at, started_at, ended_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10::timestamptz - interval '1 hour', $10, $11, $12, $13, $14, $15, $16, $17, $10, $18, $19)`,
-		id, pipeline, revision, number, ns, name, trigger, schedule, fire, r.due, params, r.note, r.by, group, r.state, r.reason, outputs, started, ended)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10::timestamptz - interval '1 hour', $10, $11, $12, $13, $14, $15, $16, $17, $20, $18, $19)`,
+		id, pipeline, revision, number, ns, name, trigger, schedule, fire, r.due, params, r.note, r.by, group, r.state, r.reason, outputs, started, ended, made)
 	if ended == nil {
 		var admitted any
 		if r.state == "running" {
 			admitted = started
 		}
-		w.exec("INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, created_at, admitted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)", id, pipeline, group, revision, r.state, r.due, admitted)
+		w.exec("INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, created_at, admitted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)", id, pipeline, group, revision, r.state, made, admitted)
 	}
 	for _, t := range r.tasks {
 		w.task(id, pipeline, revision, r.due, t)
@@ -470,6 +475,57 @@ func (w *world) full() {
 	if _, err := w.client().Pause(w.t.Context(), "default", "gdpr_purge", api.PauseRequest{Reason: "migration of the archive", Until: w.now.Add(72 * time.Hour)}); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// backfills fills the world with backfills of a pipeline of their own: one at
+// work, one that is paused, one that is done and one that was canceled.
+func (w *world) backfills() {
+	w.t.Helper()
+	ctx, c := w.t.Context(), w.client()
+	if _, err := c.Register(ctx, api.RegisterRequest{Source: "stock", Files: []api.SourceFile{{Name: "stock.yaml", Text: "name: stock_levels\nschedule: \"30 6 * * *\"\ntimezone: Europe/Amsterdam\nparams: {shop: {type: string, default: all}, depth: {type: integer, minimum: 1, default: 3}}\ntasks:\n  work: {run: echo work}\n"}}}); err != nil {
+		w.t.Fatal(err)
+	}
+	day := func(ago int) string { return w.now.AddDate(0, 0, -ago).Format(time.DateOnly) }
+	for i, days := range [][2]int{{33, 20}, {47, 40}, {57, 50}, {67, 60}} {
+		req := api.BackfillRequest{From: day(days[0]), To: day(days[1]), Max: 2, PoolShare: 50, Note: "after the move of the warehouse"}
+		if i == 2 {
+			req.Texts = map[string]string{"shop": "north"}
+		}
+		if _, _, err := c.StartBackfill(ctx, "default", "stock_levels", "", req); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	// What became of their ticks, the newest first; s: succeeded, f: failed, o: under way, p: passed, w: to come.
+	for id, states := range map[int]string{1: "oossfsspsfwwww", 2: "ssww", 3: "ssfsssss", 4: "ss"} {
+		rows, err := w.conn.Query(ctx, "SELECT fire_at FROM backfill_tick WHERE backfill_id = $1 ORDER BY fire_at DESC", id)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ticks, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for i, state := range states {
+			word := map[rune]string{'s': "succeeded", 'f': "failed", 'o': "open", 'p': "passed", 'w': "waiting"}[state]
+			var made any
+			detail := ""
+			switch state {
+			case 's', 'f':
+				made = w.add(run{pipeline: "stock_levels", state: word, trigger: "backfill", due: ticks[i], made: w.now.Add(-time.Duration(i+1) * min1), start: sec, end: 40 * sec})
+			case 'o':
+				made = w.add(run{pipeline: "stock_levels", state: "running", trigger: "backfill", due: ticks[i], made: w.now.Add(-20 * sec), start: sec})
+			case 'p':
+				detail = "run #3 has succeeded meanwhile"
+			}
+			w.exec("UPDATE backfill_tick SET state = $3, run_id = $4, detail = $5 WHERE backfill_id = $1 AND fire_at = $2", id, ticks[i], word, made, detail)
+		}
+	}
+	w.exec(`UPDATE backfill AS b SET waiting = k.waiting, open = k.open, succeeded = k.succeeded, failed = k.failed, passed = k.passed
+		FROM (SELECT backfill_id, count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+			count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'passed') AS passed FROM backfill_tick GROUP BY backfill_id) AS k WHERE k.backfill_id = b.id`)
+	w.exec("UPDATE backfill SET state = 'paused', reason = 'the archive is being moved' WHERE id = 2")
+	w.exec("UPDATE backfill SET state = 'done', ended_at = now() WHERE id = 3")
+	w.exec("UPDATE backfill SET state = 'canceled', ended_at = now(), reason = 'its schedule left the file' WHERE id = 4")
 }
 
 // outside fills the world with secrets and variables, and with pipelines that name them.

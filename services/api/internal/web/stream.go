@@ -59,7 +59,7 @@ func (s *Server) events(c echo.Context) error {
 		return err
 	}
 	var topic int64
-	if p.kind != "pipelines" && p.kind != "runs" {
+	if p.kind != "pipelines" && p.kind != "runs" && p.kind != "backfills" {
 		ref := app.PipelineRef{Namespace: c.QueryParam("ns"), Name: c.QueryParam("name")}
 		if topic, err = s.app.PipelineID(c.Request().Context(), p.who, ref); err != nil {
 			return err

@@ -84,6 +84,12 @@ func (s *Server) placeOf(c echo.Context) (place, error) {
 	case "runs":
 		path("/runs")
 		filter("state", "since", "after")
+	case "backfills":
+		path("/backfills")
+		filter("pipeline", "state", "after")
+	case "backfill":
+		path("/backfills/:id", "id")
+		filter("state", "after")
 	case "pipeline":
 		path("/p/:ns/:name", "ns", "name")
 		filter("state", "after")
@@ -121,6 +127,17 @@ func (s *Server) view(c echo.Context, kind string) (view, error) {
 	case "runs":
 		p, err := s.runsPage(c)
 		return view{regions: []region{{id: "runs", part: Runs(p.Runs)}}}, err
+	case "backfills":
+		p, err := s.backfillsPage(c)
+		return view{regions: []region{{id: "backfills", part: Backfills(p.List)}}}, err
+	case "backfill":
+		p, err := s.backfillPage(c)
+		return view{regions: []region{
+			{id: "backfill-head", part: BackfillHeader(p.Head)},
+			{id: "backfill-progress", part: BackfillBar(p.Progress)},
+			{id: "backfill-failed", part: BackfillTickList(p.Failed)},
+			{id: "backfill-ticks", part: BackfillTickList(p.Ticks)},
+		}, active: !p.Head.Over}, err
 	case "pipeline":
 		p, err := s.pipelineFrame(c, "runs", "state", "after")
 		if err == nil {

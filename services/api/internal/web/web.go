@@ -82,6 +82,8 @@ func (s *Server) Routes() []access.Route {
 	}
 	runForm := post("/p/:ns/:name/run", access.Operator, s.startRun)
 	runForm.Body = 512 << 10
+	backfillForm := post("/p/:ns/:name/backfill", access.Operator, s.startBackfill)
+	backfillForm.Body = runForm.Body
 	secretForm, varForm := post("/secrets/set", access.Author, s.setSecret), post("/vars/set", access.Author, s.setVar)
 	secretForm.Body, varForm.Body = 256<<10, 128<<10 // a form escapes what it sends
 	events := get("/events", s.events)
@@ -102,6 +104,9 @@ func (s *Server) Routes() []access.Route {
 		get("/p/:ns/:name/runs", s.pipeline),
 		get("/p/:ns/:name/ticks", s.pipelineTicks),
 		get("/p/:ns/:name/definition", s.pipelineDefinition),
+		get("/p/:ns/:name/backfills", s.pipelineBackfills),
+		get("/p/:ns/:name/backfill", s.backfillForm),
+		backfillForm,
 		get("/p/:ns/:name/run", s.runForm),
 		runForm,
 		get("/p/:ns/:name/pause", s.pausePage),
@@ -118,6 +123,15 @@ func (s *Server) Routes() []access.Route {
 		get("/p/:ns/:name/:no/:task/:attempt", s.attempt),
 		download,
 		get("/runs", s.runs),
+		get("/backfills", s.backfills),
+		get("/backfills/:id", s.backfill),
+		get("/backfills/:id/change", s.quotaPage),
+		post("/backfills/:id/change", access.Operator, s.changeBackfill),
+		get("/backfills/:id/pause", s.askBackfill("pause")),
+		post("/backfills/:id/pause", access.Operator, s.steerBackfill("pause")),
+		post("/backfills/:id/resume", access.Operator, s.resumeBackfill),
+		get("/backfills/:id/cancel", s.askBackfill("cancel")),
+		post("/backfills/:id/cancel", access.Operator, s.steerBackfill("cancel")),
 		get("/secrets", s.secrets),
 		get("/secrets/set", s.setSecretPage),
 		secretForm,
