@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+
+	"github.com/synthesizer-dev/synthesizer/cli/api"
 )
 
 //go:embed testdata/axe/axe-4.14.1.min.js
@@ -212,6 +214,11 @@ func TestHostileTextDoesNothing(t *testing.T) {
 	})
 	w.exec("UPDATE pipeline SET description = $1, owner = $2, labels = $3, paused_at = now(), paused_by = $4, pause_reason = $1", joined, all[1], `{"`+"k"+`": `+quoted(all[8])+`}`, all[9])
 	w.exec("UPDATE executor SET name = $1", all[10])
+	if _, _, err := w.client().StartBackfill(t.Context(), "default", "nightly_etl", "", api.BackfillRequest{From: "2026-10-20", To: "2026-10-27", Params: api.Values{"region": json.RawMessage(`"eu"`)}}); err != nil {
+		t.Fatal(err)
+	}
+	w.exec("UPDATE backfill SET note = $1, reason = $1, requested_by = $2, state = 'paused', params = $3, waiting = ticks - 1, passed = 1", joined, all[4], string(paramText))
+	w.exec("UPDATE backfill_tick AS t SET state = 'passed', detail = $1 WHERE t.fire_at = (SELECT max(k.fire_at) FROM backfill_tick AS k)", joined)
 	w.exec("INSERT INTO var (namespace, name, value, updated_by) VALUES ('default', 'HOSTILE', $1, $2)", joined, all[1])
 	w.exec("INSERT INTO secret (namespace, name, version, sealed, created_by) VALUES ('default', 'HOSTILE', 1, 'x', $1)", all[2])
 	w.exec("INSERT INTO secret_read (namespace, name, read_by) VALUES ('default', 'HOSTILE', $1)", all[3])
@@ -227,7 +234,8 @@ func TestHostileTextDoesNothing(t *testing.T) {
 	for _, path := range []string{
 		"/p", "/p?q=" + "%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E", "/p/default/nightly_etl", "/p/default/nightly_etl/ticks", "/p/default/nightly_etl/definition",
 		"/p/default/nightly_etl/1", "/p/default/nightly_etl/1?task=shards", "/p/default/nightly_etl/2", "/p/default/nightly_etl/1/extract_orders/1", "/p/default/nightly_etl/1/shards%5B1%5D/1",
-		"/p/default/nightly_etl/2/extract_orders/1", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/-/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
+		"/p/default/nightly_etl/2/extract_orders/1", "/backfills", "/backfills/1", "/backfills/1/cancel", "/backfills/1/change", "/p/default/nightly_etl/backfills",
+		"/p/default/nightly_etl/backfill?from=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&to=2026-10-20&max=%22%3E%3Cimg%20src%3Dx%3E&note=%22%3E%3Cscript%3E", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/-/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
 		"/secrets", "/vars", "/vars/set?namespace=default&name=HOSTILE", "/vars/delete?namespace=default&name=HOSTILE", "/secrets/set?name=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&namespace=%22%3E%3Cscript%3E",
 		"/p/%3Cscript%3Ewindow.__pwned=1%3C%2Fscript%3E/x", "/p/default/nightly_etl/1/%3Cimg%20src=x%20onerror=window.__pwned=1%3E/1", "/nowhere/%22%3E%3Cscript%3Ewindow.__pwned=1%3C/script%3E", "/p?%3Cscript%3E=1",
 	} {

@@ -218,11 +218,11 @@ func (p *BackfillForm) request(form url.Values) (api.BackfillRequest, []FormErro
 	whole := func(id, what string, most int) int {
 		n, ok := wholeNumber(form.Get(id), most)
 		if !ok {
-			wrong = append(wrong, FormError{ID: id, Message: fmt.Sprintf("%s is a whole number from 1 to %d, found %s", what, most, quoted(form.Get(id)))})
+			wrong = append(wrong, FormError{ID: id, Message: fmt.Sprintf("%s is a whole number from 1 to %d, not %s.", what, most, quoted(form.Get(id)))})
 		}
 		return n
 	}
-	req.Max, req.PoolShare = whole("max", "how many runs at once", 1000), whole("share", "the share of pools", 100)
+	req.Max, req.PoolShare = whole("max", "How many runs at once", 1000), whole("share", "The share of pools", 100)
 	if p.Own {
 		run, bad := runRequest(RunForm{Base: p.Base, Fields: p.Fields}, form)
 		req.Params, req.Texts, wrong = run.Params, run.Texts, append(wrong, bad...)

@@ -90,7 +90,7 @@ type BackfillProgress struct {
 type BackfillTicks struct {
 	ID, Heading string
 	Rows        []PreviewRow
-	Filters     []Count
+	All         string // the list without its filter
 	Zone        string
 	Empty       string
 	More, Again string
@@ -149,6 +149,9 @@ func backfillLook(b api.Backfill) (look Look, word string) {
 	return lookRunning, lookRunning.Word
 }
 
+// lookToCome is that of a tick whose run is yet to be made.
+var lookToCome = Look{"neutral", "hollow", "dot", "·", "wait", "to come"}
+
 // tickStates are the states of a backfill's ticks, in the order in which they are
 // shown: what failed first.
 var tickStates = []struct {
@@ -158,11 +161,11 @@ var tickStates = []struct {
 }{
 	{"failed", "failed", lookFailed, func(b api.Backfill) int { return b.Failed }},
 	{"canceled", "canceled", lookCanceled, func(b api.Backfill) int { return b.Canceled }},
-	{"open", "under way", lookRunning, func(b api.Backfill) int { return b.Open }},
 	{"succeeded", "succeeded", lookSucceeded, func(b api.Backfill) int { return b.Succeeded }},
 	{"skipped", "skipped", lookSkipped, func(b api.Backfill) int { return b.Skipped }},
 	{"passed", "done by others", lookTickSkip, func(b api.Backfill) int { return b.Passed }},
-	{"waiting", "to come", lookScheduled, func(b api.Backfill) int { return b.Waiting }},
+	{"open", "under way", lookRunning, func(b api.Backfill) int { return b.Open }},
+	{"waiting", "to come", lookToCome, func(b api.Backfill) int { return b.Waiting }},
 }
 
 func progress(b api.Backfill) (counts []Count, parts []BarPart) {
@@ -302,11 +305,15 @@ func (s *Server) backfillPage(c echo.Context) (BackfillPage, error) {
 	p.Title, p.Symbol = fmt.Sprintf("Backfill %d of %s", x.ID, p.Head.Ref), p.Head.Look.Symbol
 	p.JSON, p.Command = fmt.Sprintf("/api/v1/backfills/%d", x.ID), fmt.Sprintf("synctl backfill show %d", x.ID)
 	p.Live = "/events" + query("page", "backfill", "id", strconv.FormatInt(x.ID, 10), "ns", p.Head.Ref.Namespace, "name", p.Head.Ref.Name, "state", state, "after", after)
-	p.Progress = backfillProgress(p.Base, x)
+	p.Progress = backfillProgress(x, state)
 	p.Facts = backfillFacts(p.Base, x)
 	p.Ticks = backfillTicks(p.Base, p.Head.Ref, x)
 	p.Ticks.ID, p.Ticks.Heading = "backfill-ticks", "Ticks"
-	p.Ticks.Filters = tickFilters(x, state)
+	for _, t := range tickStates {
+		if t.state == state {
+			p.Ticks.Heading, p.Ticks.All = "Ticks: "+t.word, p.Head.URL()
+		}
+	}
 	p.Ticks.Empty = "No tick of it is like that."
 	if x.Next != "" {
 		p.Ticks.More = p.Head.URL() + query("state", state, "after", x.Next)
@@ -354,13 +361,13 @@ func backfillHead(b Base, who app.Actor, x api.Backfill) BackfillHead {
 	return h
 }
 
-func backfillProgress(b Base, x api.Backfill) BackfillProgress {
+func backfillProgress(x api.Backfill, shown string) BackfillProgress {
 	p := BackfillProgress{Done: done(x)}
 	p.Counts, p.Bar = progress(x)
 	for i := range p.Counts {
 		for _, t := range tickStates {
 			if t.word == p.Counts[i].Word {
-				p.Counts[i].URL = backfillURL(x.ID) + query("state", t.state) + "#backfill-ticks"
+				p.Counts[i].URL, p.Counts[i].Now = backfillURL(x.ID)+query("state", t.state)+"#backfill-ticks", t.state == shown
 			}
 		}
 	}
@@ -397,18 +404,6 @@ func backfillFacts(b Base, x api.Backfill) []Fact {
 		params = paramsText(x.Params, 400)
 	}
 	return append(facts, Fact{Name: "Params", Value: params})
-}
-
-// tickFilters are the states that its ticks are in, each with the list of them.
-func tickFilters(x api.Backfill, state string) []Count {
-	here := backfillURL(x.ID)
-	list := []Count{{Look: lookWaiting, N: number64(x.Ticks), Word: "all", URL: here + "#backfill-ticks", Now: state == ""}}
-	for _, t := range tickStates {
-		if n := t.count(x); n > 0 || state == t.state {
-			list = append(list, Count{Look: t.look, N: number64(n), Word: t.word, URL: here + query("state", t.state) + "#backfill-ticks", Now: state == t.state})
-		}
-	}
-	return list
 }
 
 func backfillTicks(b Base, ref Ref, x api.Backfill) BackfillTicks {

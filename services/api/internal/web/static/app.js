@@ -74,6 +74,11 @@
     e.addEventListener("change", () => { $("#" + e.dataset.reveal).type = e.checked ? "text" : "password"; });
   }
 
+  // Ctrl-Enter sends a form from any of its fields.
+  on("keydown", (e) => {
+    if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && e.target.form && e.target.form.reportValidity()) e.target.form.requestSubmit();
+  });
+
   const wrong = $("[data-focus]");
   if (wrong) wrong.focus();
 
