@@ -82,7 +82,7 @@ func TestIdleExecutorIsQuiet(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	// Not beside others: it tells what an executor does when nothing happens.
+	t.Parallel() // it counts in a database of its own
 	w := exectest.New(t, "name: p\ntasks:\n  a: {run: 'true'}\n")
 	r := start(t, w, nil)
 	w.Until("it is there", func() bool { return r.parts.Ready(t.Context()) == nil })
