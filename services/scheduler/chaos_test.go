@@ -27,8 +27,9 @@ import (
 )
 
 // Random pipelines under three schedulers, three executors that fail, die, hand
-// back, forget and repeat themselves, and people who trigger, cancel and pause:
-// when it is over every run has ended, nothing was mended by the sweep, and all
+// back, forget and repeat themselves, and people who trigger, cancel, pause,
+// rerun, mark, answer and ask for backfills. Pipelines wait, ask people, call
+// others and are started by others. When it is over every run has ended, nothing was mended by the sweep, and all
 // invariants hold. SYN_CHAOS_FOR makes it longer, SYN_CHAOS_SEED repeats its
 // pipelines and choices (not the order in which Postgres serves them).
 func TestChaos(t *testing.T) {
@@ -62,6 +63,8 @@ func TestChaos(t *testing.T) {
 	busy.Wait()
 	c.quiesce()
 	c.check()
+	c.did["called"] = int(schedtest.Value[int64](c.w, `SELECT count(*) FROM child_run WHERE run_id IS NOT NULL`))
+	c.did["triggered"] = int(schedtest.Value[int64](c.w, `SELECT count(*) FROM follow_up WHERE run_id IS NOT NULL`))
 	t.Logf("did: %v", c.did)
 }
 
@@ -70,6 +73,8 @@ type chaos struct {
 	w     *schedtest.World
 	seed  uint64
 	names []string
+
+	backfills int // asked for, by the one who does
 
 	rest atomic.Int64 // nobody claims before this time of boottime
 
@@ -108,6 +113,10 @@ func (c *chaos) register(n int) {
 		name := fmt.Sprintf("p%d", i)
 		c.names = append(c.names, name)
 		fmt.Fprintf(&b, "---\nname: %s\n", name)
+		if i%4 == 3 {
+			// Called by nobody: what it starts ends, and so does what starts it.
+			fmt.Fprintf(&b, "triggers: {pipelines: [{name: p%d, result: %s}]}\n", r.IntN(i), []string{"any", "succeeded", "failed"}[r.IntN(3)])
+		}
 		fmt.Fprintf(&b, "concurrency: {limit: %d, on_conflict: %s, max_queued: 50}\n", 1+r.IntN(4), []string{"queue", "queue", "queue", "skip", "fail", "cancel_running"}[r.IntN(6)])
 		some(0.3, "max_parallel: %d\n", 1+r.IntN(3))
 		some(0.2, "timeout: 1s\n")
@@ -117,15 +126,27 @@ func (c *chaos) register(n int) {
 		b.WriteString("tasks:\n")
 		tasks := 1 + r.IntN(7)
 		for k := range tasks {
-			fmt.Fprintf(&b, "  t%d:\n    run: x\n", k)
-			some(0.5, "    retry: {limit: %d, delay: %s}\n", 1+r.IntN(2), []string{"0s", "0s", "300ms"}[r.IntN(3)])
-			some(0.3, "    lost: %d\n", r.IntN(4))
-			some(0.2, "    queue_timeout: 1s\n")
-			some(0.3, "    priority: %d\n", r.IntN(5))
-			if r.Float64() < 0.3 {
-				fmt.Fprintf(&b, "    pool: {name: %s, slots: %d}\n", []string{"narrow", "wide"}[r.IntN(2)], 1+r.IntN(2))
+			kind := r.IntN(20)
+			switch {
+			case kind < 2:
+				fmt.Fprintf(&b, "  t%d:\n    wait: {for: 1s}\n", k)
+			case kind < 4:
+				fmt.Fprintf(&b, "  t%d:\n    approval: {prompt: Go on}\n", k)
+				some(0.5, "    timeout: 1s\n")
+			case kind < 7 && i%4 != 0 && i%4 != 3:
+				fmt.Fprintf(&b, "  t%d:\n    pipeline: {name: p%d%s}\n", k, i/4*4, []string{"", ", wait: false"}[r.IntN(2)])
+				some(0.3, "    retry: {limit: 1, delay: 0s}\n")
+			default:
+				fmt.Fprintf(&b, "  t%d:\n    run: x\n", k)
+				some(0.5, "    retry: {limit: %d, delay: %s}\n", 1+r.IntN(2), []string{"0s", "0s", "300ms"}[r.IntN(3)])
+				some(0.3, "    lost: %d\n", r.IntN(4))
+				some(0.2, "    queue_timeout: 1s\n")
+				some(0.3, "    priority: %d\n", r.IntN(5))
+				if r.Float64() < 0.3 {
+					fmt.Fprintf(&b, "    pool: {name: %s, slots: %d}\n", []string{"narrow", "wide"}[r.IntN(2)], 1+r.IntN(2))
+				}
 			}
-			if r.Float64() < 0.35 {
+			if (kind < 2 || kind >= 4) && r.Float64() < 0.35 { // a question is asked once
 				fmt.Fprintf(&b, "    for_each: %s\n", numbers(r.IntN(9)))
 				some(0.5, "    max_parallel: %d\n", 1+r.IntN(4))
 				some(0.3, "    fail_fast: false\n")
@@ -167,12 +188,16 @@ func (c *chaos) schedule(ctx context.Context, stream uint64) {
 		c.did["queue timed out"] += o.Late
 	})
 	for ctx.Err() == nil {
-		switch n := r.IntN(10); {
+		switch n := r.IntN(12); {
 		case n < 5:
 			c.failed("advance", w.Advancer.Step(ctx))
 		case n < 8:
 			c.failed("admit", w.Admitter.Step(ctx))
 		case n < 9:
+			c.failed("follow", w.Follower.Step(ctx))
+		case n < 10:
+			c.failed("backfill", w.Backfill.Step(ctx))
+		case n < 11:
 			c.failed("plan", w.Planner.Step(ctx))
 		default:
 			c.failed("reap", reaper.Step(ctx))
@@ -299,7 +324,8 @@ func (c *chaos) report(w *schedtest.World, h db.ClaimReadyRow, r ending.Report, 
 	c.note(what)
 }
 
-// people trigger, cancel, cancel again, pause, resume, rerun and mark.
+// people trigger, cancel, cancel again, pause, resume, rerun, mark, answer what
+// they are asked and ask for backfills.
 func (c *chaos) people(ctx context.Context, stream uint64) {
 	r := c.rand(stream)
 	w := c.w.Apart()
@@ -307,7 +333,7 @@ func (c *chaos) people(ctx context.Context, stream uint64) {
 	for ctx.Err() == nil {
 		time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
 		name := c.names[r.IntN(len(c.names))]
-		switch n := r.IntN(26); {
+		switch n := r.IntN(33); {
 		case n < 12:
 			w.Trigger(name)
 			c.note("trigger")
@@ -340,6 +366,10 @@ func (c *chaos) people(ctx context.Context, stream uint64) {
 			c.note("pause")
 		case n < 24:
 			c.again(ctx, r, w)
+		case n < 30:
+			c.answer(ctx, w, []string{"approved", "approved", "rejected"}[r.IntN(3)])
+		case n < 31:
+			c.backfill(ctx, r, w)
 		default:
 			p, err := c.pipeline(ctx, w, name)
 			if err == nil {
@@ -390,6 +420,36 @@ FROM (SELECT id FROM run ORDER BY id DESC LIMIT 100) AS r ORDER BY random() LIMI
 	both.Wait()
 }
 
+// answer answers one open question.
+func (c *chaos) answer(ctx context.Context, w *schedtest.World, decision string) {
+	var p db.DecideApprovalParams
+	if err := w.Pool.PGX().QueryRow(ctx, `SELECT run_id, number FROM approval WHERE closed_at IS NULL AND decision IS NULL ORDER BY random() LIMIT 1`).Scan(&p.RunID, &p.Number); err != nil {
+		return
+	}
+	p.Decision, p.By = decision, "ana"
+	_, err := w.Pool.Queries().DecideApproval(ctx, p)
+	c.failed("answer", err)
+	c.note(decision)
+}
+
+// backfill asks for ticks of before the first, or takes back what it asked for.
+func (c *chaos) backfill(ctx context.Context, r *rand.Rand, w *schedtest.World) {
+	var id int64
+	if err := w.Pool.PGX().QueryRow(ctx, `SELECT id FROM backfill WHERE state = 'running' ORDER BY random() LIMIT 1`).Scan(&id); err == nil && r.IntN(2) == 0 {
+		_, err := w.Pool.Queries().CancelBackfill(ctx, db.CancelBackfillParams{ID: id, By: "ana"})
+		c.failed("cancel a backfill", err)
+		c.note("backfill canceled")
+		return
+	}
+	var ticks []time.Time
+	for i := range 1 + r.IntN(6) {
+		ticks = append(ticks, time.Now().UTC().Truncate(time.Minute).Add(-time.Duration(40+10*c.backfills+i)*time.Minute))
+	}
+	c.backfills++ // no two of them overlap
+	w.StartBackfill(c.names[r.IntN(len(c.names)/4)*4], 1+r.IntN(3), 50+r.IntN(51), ticks...)
+	c.note("backfill")
+}
+
 func (c *chaos) pipeline(ctx context.Context, w *schedtest.World, name string) (id int64, err error) {
 	err = w.Pool.PGX().QueryRow(ctx, `SELECT id FROM pipeline WHERE name = $1`, name).Scan(&id)
 	return id, err
@@ -412,7 +472,7 @@ FROM (
 	SELECT 'group ' || o.group_id || ' is above its limit'
 	FROM open_run AS o
 	JOIN run AS r ON r.id = o.run_id
-	WHERE o.state = 'running'
+	WHERE o.state = 'running' AND NOT o.beside
 	GROUP BY o.group_id
 	HAVING count(*) > max(r.concurrency_limit)
 	UNION ALL
@@ -447,17 +507,22 @@ func (c *chaos) quiesce() {
 		if c.failed("plan", w.Planner.Step(c.Context())) {
 			return
 		}
+		// A backfill that finds no room looks again after a while.
+		w.Exec(`UPDATE wake SET not_before = now() WHERE kind = 'b' AND not_before > now()`)
+		for range 20 {
+			c.answer(c.Context(), w, "approved")
+		}
 		w.Settle()
 		claims := w.Claims(500)
 		for _, h := range claims {
 			c.report(w, h, ending.Report{State: "succeeded"}, "succeeded")
 		}
 		if len(claims) == 0 {
-			if schedtest.Value[int64](w, `SELECT count(*) FROM open_run`) == 0 {
+			if schedtest.Value[int64](w, `SELECT (SELECT count(*) FROM open_run) + (SELECT count(*) FROM wake WHERE kind = 'b')`) == 0 {
 				return
 			}
 			if time.Now().After(deadline) {
-				run := schedtest.Value[int64](w, `SELECT min(run_id) FROM open_run`)
+				run := schedtest.Value[int64](w, `SELECT coalesce(min(run_id), 0) FROM open_run`)
 				c.Fatalf("%d runs do not end, the first is %s of\n%s", schedtest.Value[int64](w, `SELECT count(*) FROM open_run`), w.RunState(run), w.Dump(run))
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -473,6 +538,16 @@ func (c *chaos) check() {
 	for _, table := range []string{"open_run", "ready", "live", "waiter", "wake", "repair"} {
 		if n := schedtest.Value[int64](w, `SELECT count(*) FROM `+table); n > 0 {
 			c.Errorf("%d rows are left in %s: %s", n, table, schedtest.Value[string](w, `SELECT string_agg(to_jsonb(t)::text, E'\n') FROM (SELECT * FROM `+table+` LIMIT 5) AS t`))
+		}
+	}
+	for what, sql := range map[string]string{
+		"questions are open":           `SELECT count(*) FROM approval WHERE closed_at IS NULL`,
+		"calls have not been answered": `SELECT count(*) FROM child_run WHERE settled_at IS NULL`,
+		"triggers wait":                `SELECT count(*) FROM follow_up WHERE run_id IS NULL`,
+		"backfills are open":           `SELECT count(*) FROM backfill WHERE state = 'running'`,
+	} {
+		if n := schedtest.Value[int64](w, sql); n > 0 {
+			c.Errorf("%d %s", n, what)
 		}
 	}
 	if n := schedtest.Value[int64](w, `SELECT count(*) FROM run WHERE ended_at IS NULL`); n > 0 {
