@@ -502,53 +502,6 @@ func (q *Queries) InsertBackfillTicks(ctx context.Context, arg InsertBackfillTic
 	return err
 }
 
-const keepAnswer = `-- name: KeepAnswer :execrows
-INSERT INTO request_key (scope, key, content_hash, answer)
-VALUES ($1, $2, $3, $4::jsonb)
-ON CONFLICT (scope, key) DO NOTHING
-`
-
-type KeepAnswerParams struct {
-	Scope       string
-	Key         string
-	ContentHash []byte
-	Answer      json.RawMessage
-}
-
-// KeepAnswer keeps the id of what a key made. No row: the key was used before.
-func (q *Queries) KeepAnswer(ctx context.Context, arg KeepAnswerParams) (int64, error) {
-	result, err := q.db.Exec(ctx, keepAnswer,
-		arg.Scope,
-		arg.Key,
-		arg.ContentHash,
-		arg.Answer,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const keptAnswer = `-- name: KeptAnswer :one
-SELECT k.content_hash, coalesce(k.answer, 'null')::jsonb AS answer
-FROM request_key AS k
-WHERE k.scope = $1
-  AND k.key = $2
-`
-
-type KeptAnswerRow struct {
-	ContentHash []byte
-	Answer      json.RawMessage
-}
-
-// KeptAnswer says what a key was used for.
-func (q *Queries) KeptAnswer(ctx context.Context, scope string, key string) (KeptAnswerRow, error) {
-	row := q.db.QueryRow(ctx, keptAnswer, scope, key)
-	var i KeptAnswerRow
-	err := row.Scan(&i.ContentHash, &i.Answer)
-	return i, err
-}
-
 const leaveBackfillWakes = `-- name: LeaveBackfillWakes :exec
 INSERT INTO wake (kind, subject, not_before)
 SELECT 'b', k.id, CASE WHEN k.delay_ms > 0 THEN now() + k.delay_ms * interval '1 millisecond' ELSE '-infinity' END
@@ -981,25 +934,6 @@ func (q *Queries) RunsOfTicks(ctx context.Context, scheduleID int64, fireAts []t
 		return nil, err
 	}
 	return items, nil
-}
-
-const setAnswer = `-- name: SetAnswer :exec
-UPDATE request_key AS k
-SET answer = $1::jsonb
-WHERE k.scope = $2
-  AND k.key = $3
-`
-
-type SetAnswerParams struct {
-	Answer json.RawMessage
-	Scope  string
-	Key    string
-}
-
-// SetAnswer completes the answer of a key that this transaction has taken.
-func (q *Queries) SetAnswer(ctx context.Context, arg SetAnswerParams) error {
-	_, err := q.db.Exec(ctx, setAnswer, arg.Answer, arg.Scope, arg.Key)
-	return err
 }
 
 const setBackfillQuota = `-- name: SetBackfillQuota :exec

@@ -189,7 +189,7 @@ func (q *Queries) KeepRequest(ctx context.Context, arg KeepRequestParams) (int64
 }
 
 const keptRequest = `-- name: KeptRequest :one
-SELECT k.content_hash, k.run_id
+SELECT k.content_hash, k.run_id, coalesce(k.answer, 'null')::jsonb AS answer
 FROM request_key AS k
 WHERE k.scope = $1
   AND k.key = $2
@@ -198,13 +198,14 @@ WHERE k.scope = $1
 type KeptRequestRow struct {
 	ContentHash []byte
 	RunID       *int64
+	Answer      json.RawMessage
 }
 
-// KeptRequest says what a key was used for.
+// KeptRequest says what a key was used for: a run, or the id of something else as its answer.
 func (q *Queries) KeptRequest(ctx context.Context, scope string, key string) (KeptRequestRow, error) {
 	row := q.db.QueryRow(ctx, keptRequest, scope, key)
 	var i KeptRequestRow
-	err := row.Scan(&i.ContentHash, &i.RunID)
+	err := row.Scan(&i.ContentHash, &i.RunID, &i.Answer)
 	return i, err
 }
 
@@ -732,4 +733,23 @@ func (q *Queries) RunsPage(ctx context.Context, arg RunsPageParams) ([]RunsPageR
 		return nil, err
 	}
 	return items, nil
+}
+
+const setAnswer = `-- name: SetAnswer :exec
+UPDATE request_key AS k
+SET answer = $1::jsonb
+WHERE k.scope = $2
+  AND k.key = $3
+`
+
+type SetAnswerParams struct {
+	Answer json.RawMessage
+	Scope  string
+	Key    string
+}
+
+// SetAnswer completes the answer of a key that this transaction has taken.
+func (q *Queries) SetAnswer(ctx context.Context, arg SetAnswerParams) error {
+	_, err := q.db.Exec(ctx, setAnswer, arg.Answer, arg.Scope, arg.Key)
+	return err
 }

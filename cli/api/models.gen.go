@@ -1586,6 +1586,12 @@ type ListTokensParams struct {
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// CreateTokenParams defines parameters for CreateToken.
+type CreateTokenParams struct {
+	// IdempotencyKey The same key does not make a second token. It is refused (409), as the secret is not shown again
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // ListVarsParams defines parameters for ListVars.
 type ListVarsParams struct {
 	// Namespace Only this namespace

@@ -228,7 +228,7 @@ func (c *Client) Tokens(ctx context.Context, p api.ListTokensParams) (api.TokenP
 
 // CreateToken makes a token; its secret is in this answer alone.
 func (c *Client) CreateToken(ctx context.Context, req api.TokenRequest) (api.NewToken, error) {
-	out, _, err := call[api.NewToken](ctx, c, false, func() (*http.Response, error) { return c.wire.CreateToken(ctx, req) })
+	out, _, err := call[api.NewToken](ctx, c, false, func() (*http.Response, error) { return c.wire.CreateToken(ctx, &api.CreateTokenParams{}, req) })
 	return out, err
 }
 

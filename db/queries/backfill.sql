@@ -225,26 +225,6 @@ RETURNING id;
 INSERT INTO backfill_tick (backfill_id, fire_at, interval_start)
 SELECT @backfill_id, unnest(@fire_ats::timestamptz[]), unnest(@interval_starts::timestamptz[]);
 
--- KeepAnswer keeps the id of what a key made. No row: the key was used before.
--- name: KeepAnswer :execrows
-INSERT INTO request_key (scope, key, content_hash, answer)
-VALUES (@scope, @key, @content_hash, @answer::jsonb)
-ON CONFLICT (scope, key) DO NOTHING;
-
--- SetAnswer completes the answer of a key that this transaction has taken.
--- name: SetAnswer :exec
-UPDATE request_key AS k
-SET answer = @answer::jsonb
-WHERE k.scope = @scope
-  AND k.key = @key;
-
--- KeptAnswer says what a key was used for.
--- name: KeptAnswer :one
-SELECT k.content_hash, coalesce(k.answer, 'null')::jsonb AS answer
-FROM request_key AS k
-WHERE k.scope = @scope
-  AND k.key = @key;
-
 -- ListBackfills gives a page of backfills below an id, newest first.
 -- name: ListBackfills :many
 SELECT sqlc.embed(b), p.namespace, p.name AS pipeline, p.revision_id::bigint AS revision_id, s.name AS schedule

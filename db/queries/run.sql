@@ -25,9 +25,16 @@ INSERT INTO request_key (scope, key, content_hash, run_id)
 VALUES (@scope, @key, @content_hash, @run_id)
 ON CONFLICT (scope, key) DO NOTHING;
 
--- KeptRequest says what a key was used for.
+-- SetAnswer completes the answer of a key that this transaction has taken.
+-- name: SetAnswer :exec
+UPDATE request_key AS k
+SET answer = @answer::jsonb
+WHERE k.scope = @scope
+  AND k.key = @key;
+
+-- KeptRequest says what a key was used for: a run, or the id of something else as its answer.
 -- name: KeptRequest :one
-SELECT k.content_hash, k.run_id
+SELECT k.content_hash, k.run_id, coalesce(k.answer, 'null')::jsonb AS answer
 FROM request_key AS k
 WHERE k.scope = @scope
   AND k.key = @key;

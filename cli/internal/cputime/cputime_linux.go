@@ -1,5 +1,3 @@
-// Package cputime measures, for tests, what a piece of work costs, whatever else
-// the machine does meanwhile.
 package cputime
 
 import (

@@ -1,7 +1,5 @@
 //go:build !linux
 
-// Package cputime measures, for tests, what a piece of work costs, whatever else
-// the machine does meanwhile.
 package cputime
 
 import "time"

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -119,11 +118,11 @@ func (a *App) Answer(ctx context.Context, by Actor, ref RunRef, task, decision, 
 			return api.Errorf(api.Unprocessable, "task %s of %s does not ask for approval", task, exactly(row))
 		}
 		number := int32(flow.Number(ordinal))
-		again, err := answeredBefore(ctx, q, row.Run.ID, key, content)
+		before, err := keyed{runScope(row.Run.ID), key, content}.take(ctx, q, &row.Run.ID)
 		if err != nil {
 			return err
 		}
-		if !again {
+		if before == nil {
 			_, err = q.DecideApproval(ctx, db.DecideApprovalParams{RunID: row.Run.ID, Number: number, Decision: decision, By: by.Name, Comment: comment})
 			if err != nil && !errors.Is(err, db.ErrNoRows) {
 				return fmt.Errorf("answer a question: %w", err)
@@ -146,29 +145,6 @@ func (a *App) Answer(ctx context.Context, by Actor, ref RunRef, task, decision, 
 		a.notifier.Notify(db.ChannelEvent)
 	}
 	return out, err
-}
-
-// answeredBefore keeps a key, or says that it was used for the same answer.
-func answeredBefore(ctx context.Context, q *db.Queries, run int64, key string, content []byte) (bool, error) {
-	if key == "" {
-		return false, nil
-	}
-	scope := fmt.Sprintf("run:%d", run)
-	n, err := q.KeepRequest(ctx, db.KeepRequestParams{Scope: scope, Key: key, ContentHash: content, RunID: &run})
-	if err != nil {
-		return false, fmt.Errorf("keep a key: %w", err)
-	}
-	if n > 0 {
-		return false, nil
-	}
-	k, err := q.KeptRequest(ctx, scope, key)
-	if err != nil {
-		return false, fmt.Errorf("look up a key: %w", err)
-	}
-	if !bytes.Equal(k.ContentHash, content) {
-		return false, errKeyUsed(key)
-	}
-	return true, nil
 }
 
 // notOpen says why there is nothing to answer.

@@ -1,12 +1,10 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -343,11 +341,10 @@ func (a *App) StartBackfill(ctx context.Context, by Actor, ref PipelineRef, key 
 	}
 	asked := req
 	asked.Hash = "" // of what was there when it was looked at: it differs once the backfill runs
-	content, err := json.Marshal(asked)
+	content, err := contentHash("backfill", asked)
 	if err != nil {
 		return out, false, err
 	}
-	sum := sha256.Sum256(content)
 	var id int64
 	err = db.InTx(ctx, a.pool, func(q *db.Queries) error {
 		created = false
@@ -358,26 +355,20 @@ func (a *App) StartBackfill(ctx context.Context, by Actor, ref PipelineRef, key 
 		if err := by.need(api.RoleOperator, ref.Namespace); err != nil {
 			return err
 		}
-		scope := fmt.Sprintf("backfill:%d", p.ID)
-		if key != "" {
-			// The key is taken first: whoever sends it at the same moment waits here.
-			n, err := q.KeepAnswer(ctx, db.KeepAnswerParams{Scope: scope, Key: key, ContentHash: sum[:], Answer: []byte("0")})
-			if err != nil {
-				return fmt.Errorf("keep a key: %w", err)
-			}
-			if n == 0 {
-				id, err = keptAnswer(ctx, q, scope, key, sum[:])
-				return err
-			}
+		k := keyed{fmt.Sprintf("backfill:%d", p.ID), key, content}
+		before, err := k.take(ctx, q, nil)
+		if err != nil {
+			return err
+		}
+		if before != nil {
+			id, err = madeBefore(before)
+			return err
 		}
 		if id, err = a.insertBackfill(ctx, q, by, p, req); err != nil {
 			return err
 		}
 		created = true
-		if key == "" {
-			return nil
-		}
-		return q.SetAnswer(ctx, db.SetAnswerParams{Scope: scope, Key: key, Answer: []byte(strconv.FormatInt(id, 10))})
+		return k.made(ctx, q, id)
 	})
 	if db.Constraint(err) == "backfill_overlap" {
 		return out, false, api.Errorf(api.Conflict, "another backfill of %s makes runs for ticks of this range", ref).WithHint("synctl backfill ls %s; wait for it, or cancel it", ref)
@@ -390,21 +381,6 @@ func (a *App) StartBackfill(ctx context.Context, by Actor, ref PipelineRef, key 
 	}
 	out, err = a.Backfill(ctx, by, id, api.GetBackfillParams{Limit: 1})
 	return out, created, err
-}
-
-// keptAnswer is the id of what a key made before. With other content it is refused.
-func keptAnswer(ctx context.Context, q *db.Queries, scope, key string, content []byte) (id int64, err error) {
-	k, err := q.KeptAnswer(ctx, scope, key)
-	if err != nil {
-		return 0, fmt.Errorf("look up a key: %w", err)
-	}
-	if !bytes.Equal(k.ContentHash, content) {
-		return 0, api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
-	}
-	if err := json.Unmarshal(k.Answer, &id); err != nil {
-		return 0, fmt.Errorf("read the answer of a key: %w", err)
-	}
-	return id, nil
 }
 
 func (a *App) insertBackfill(ctx context.Context, q *db.Queries, by Actor, p db.FindPipelineRow, req api.BackfillRequest) (int64, error) {

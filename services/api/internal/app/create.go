@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -58,16 +57,13 @@ func (a *App) create(ctx context.Context, by Actor, ref PipelineRef, key string,
 			return fmt.Errorf("draw an id: %w", err)
 		}
 		id = ids[0]
-		if key != "" {
-			// The key is taken first: whoever sends it at the same moment waits here.
-			n, err := q.KeepRequest(ctx, db.KeepRequestParams{Scope: keyScope(p.ID), Key: key, ContentHash: content, RunID: &id})
-			if err != nil {
-				return fmt.Errorf("keep a key: %w", err)
-			}
-			if n == 0 {
-				id, err = kept(ctx, q, p.ID, key, content)
-				return err
-			}
+		before, err := keyed{fmt.Sprintf("pipeline:%d", p.ID), key, content}.take(ctx, q, &id)
+		if err != nil {
+			return err
+		}
+		if before != nil {
+			id = *before.RunID
+			return nil
 		}
 		created = true
 		return a.request(ctx, q, by, p, req, from, key, id)
@@ -93,23 +89,6 @@ func (a *App) create(ctx context.Context, by Actor, ref PipelineRef, key string,
 	}
 	return a.runHead(runRow(row)), created, nil
 }
-
-// kept finds the run that a key made before. With other content it is refused.
-func kept(ctx context.Context, q *db.Queries, pipeline int64, key string, content []byte) (int64, error) {
-	k, err := q.KeptRequest(ctx, keyScope(pipeline), key)
-	if errors.Is(err, db.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look up a key: %w", err)
-	}
-	if !bytes.Equal(k.ContentHash, content) || k.RunID == nil {
-		return 0, errKeyUsed(key)
-	}
-	return *k.RunID, nil
-}
-
-func keyScope(pipeline int64) string { return fmt.Sprintf("pipeline:%d", pipeline) }
 
 // requestHash is the same for the same request, in whatever order its params are.
 func requestHash(req api.RunRequest, from origin) ([]byte, error) {

@@ -1,15 +1,11 @@
 package app
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
@@ -114,23 +110,6 @@ func (a *App) endedRun(ctx context.Context, by Actor, ref RunRef, key string) (r
 	return row, def, err
 }
 
-func checkKey(key string) error {
-	if key != "" && (utf8.RuneCountInString(key) > 255 || printable(key, 255) != key) {
-		return api.Errorf(api.Unprocessable, "Idempotency-Key is 1 to 255 printable characters")
-	}
-	return nil
-}
-
-// contentHash tells requests with one key apart.
-func contentHash(what string, req any) ([]byte, error) {
-	text, err := json.Marshal(req)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(append([]byte(what+"\n"), text...))
-	return sum[:], nil
-}
-
 // reopening does something to an ended run, under the lock of its group, in a
 // transaction; what a key has done before is not done again.
 func (a *App) reopening(ctx context.Context, row runRow, def *revision.Revision, key string, content []byte, do func(*db.Queries, reopen.Run) error) error {
@@ -138,22 +117,8 @@ func (a *App) reopening(ctx context.Context, row runRow, def *revision.Revision,
 	done := false
 	err := db.InTx(ctx, a.pool, func(q *db.Queries) error {
 		done = false
-		if key != "" {
-			scope := fmt.Sprintf("run:%d", id)
-			n, err := q.KeepRequest(ctx, db.KeepRequestParams{Scope: scope, Key: key, ContentHash: content, RunID: &id})
-			if err != nil {
-				return fmt.Errorf("keep a key: %w", err)
-			}
-			if n == 0 {
-				k, err := q.KeptRequest(ctx, scope, key)
-				if err != nil {
-					return fmt.Errorf("look up a key: %w", err)
-				}
-				if !bytes.Equal(k.ContentHash, content) {
-					return errKeyUsed(key)
-				}
-				return nil
-			}
+		if before, err := (keyed{runScope(id), key, content}).take(ctx, q, &id); before != nil || err != nil {
+			return err
 		}
 		if err := q.LockGroups(ctx, []int64{row.Run.GroupID}); err != nil {
 			return fmt.Errorf("lock a group: %w", err)
@@ -166,10 +131,6 @@ func (a *App) reopening(ctx context.Context, row runRow, def *revision.Revision,
 		a.notifier.Notify(db.ChannelEvent)
 	}
 	return err
-}
-
-func errKeyUsed(key string) error {
-	return api.Errorf(api.Conflict, "idempotency key %s was used before, with other content", show(key)).WithHint("a new request needs a new key")
 }
 
 // roomToRerun refuses a rerun that the queue of the run's group has no room for.

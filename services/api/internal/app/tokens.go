@@ -27,9 +27,17 @@ func newSecret() (secret string, hash []byte) {
 	return secret, sum[:]
 }
 
-// CreateToken makes a token. Nobody gives more than they have.
-func (a *App) CreateToken(ctx context.Context, by Actor, req api.TokenRequest) (api.NewToken, error) {
+// CreateToken makes a token. Nobody gives more than they have. With a key, the same
+// request makes it once: its secret is told that once, so a repeat is refused.
+func (a *App) CreateToken(ctx context.Context, by Actor, key string, req api.TokenRequest) (api.NewToken, error) {
 	if err := by.need(api.RoleAdmin, ""); err != nil {
+		return api.NewToken{}, err
+	}
+	if err := checkKey(key); err != nil {
+		return api.NewToken{}, err
+	}
+	content, err := contentHash("token", req)
+	if err != nil {
 		return api.NewToken{}, err
 	}
 	if ranks[req.Role] == 0 {
@@ -53,7 +61,20 @@ func (a *App) CreateToken(ctx context.Context, by Actor, req api.TokenRequest) (
 	}
 	secret, hash := newSecret()
 	var made api.Token
-	err := db.InTx(ctx, a.pool, func(q *db.Queries) error {
+	err = db.InTx(ctx, a.pool, func(q *db.Queries) error {
+		k := keyed{"token", key, content}
+		before, err := k.take(ctx, q, nil)
+		if err != nil {
+			return err
+		}
+		if before != nil {
+			id, err := madeBefore(before)
+			if err != nil {
+				return err
+			}
+			return api.Errorf(api.Conflict, "idempotency key %s has made token %d already, whose secret is not shown again", show(key), id).
+				WithHint("synctl token revoke %d, and ask with a new key", id)
+		}
 		row, err := q.InsertToken(ctx, db.InsertTokenParams{
 			Name: req.Name, Hash: hash, Role: string(req.Role), Namespaces: orEmpty(namespaces), CreatedBy: by.Name, ExpiresAt: expires,
 		})
@@ -64,6 +85,9 @@ func (a *App) CreateToken(ctx context.Context, by Actor, req api.TokenRequest) (
 			return api.Errorf(api.Unprocessable, "expires_at %s has passed", expires.UTC().Format(time.RFC3339))
 		}
 		made = api.Token{ID: row.ID, Name: req.Name, Role: req.Role, Namespaces: orEmpty(namespaces), CreatedAt: row.CreatedAt.UTC(), CreatedBy: by.Name, ExpiresAt: req.ExpiresAt}
+		if err := k.made(ctx, q, row.ID); err != nil {
+			return err
+		}
 		return event(ctx, q, by, "token", row.ID, 0, "created", req.Name)
 	})
 	if err != nil {

@@ -161,7 +161,7 @@ func (s *server) ListTokens(ctx context.Context, r ListTokensRequestObject) (Lis
 }
 
 func (s *server) CreateToken(ctx context.Context, r CreateTokenRequestObject) (CreateTokenResponseObject, error) {
-	out, err := s.app.CreateToken(ctx, access.Actor(ctx), *r.Body)
+	out, err := s.app.CreateToken(ctx, access.Actor(ctx), r.Params.IdempotencyKey, *r.Body)
 	return CreateToken201JSONResponse(out), err
 }
 

@@ -484,6 +484,60 @@ func TestOneFormMakesOneRun(t *testing.T) {
 	w.want(v.post("/me", "zone", "Mars/Olympus"), http.StatusUnprocessableEntity, "no time zone of that name")
 }
 
+// repeats says what a form does that is sent twice: "key" where its page draws a
+// key that goes with it; else why it does not matter.
+var repeats = map[string]string{
+	"POST /login": "another session of the same person", "POST /logout": "nobody is signed in any more", "POST /me": "the same choice",
+	"POST /p/:ns/:name/run": "key", "POST /p/:ns/:name/:no/-/rerun": "key", "POST /p/:ns/:name/:no/:task/mark": "key",
+	"POST /p/:ns/:name/pause": "it is paused already", "POST /p/:ns/:name/resume": "it goes on already", "POST /p/:ns/:name/:no/-/cancel": "it was asked to stop already",
+	"POST /p/:ns/:name/backfill": "its last page carries the key, which tests of backfills send twice", "POST /backfills/:id/change": "the same numbers",
+	"POST /backfills/:id/pause": "it is paused already", "POST /backfills/:id/resume": "it goes on already", "POST /backfills/:id/cancel": "it was canceled already",
+	"POST /secrets/set": "another version of the same value", "POST /secrets/delete": "it is gone already", "POST /vars/set": "the same value", "POST /vars/delete": "it is gone already",
+}
+
+func TestAFormThatIsSentTwiceDoesOneThing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.full()
+	s, err := web.New(web.Config{App: app.New(app.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyed := map[string]bool{}
+	for _, r := range s.Routes() {
+		route := r.Method + " " + r.Path
+		if how := repeats[route]; r.Method == "POST" && how == "" {
+			t.Errorf("%s is in no table: what does it do when it is sent twice?", route)
+		} else if how == "key" {
+			keyed[r.Path] = true
+		}
+	}
+	v := w.visitor().signIn(w.token)
+	for path, form := range map[string]struct {
+		at     string
+		fields []string
+	}{
+		"/p/:ns/:name/run":            {"/p/default/nightly_etl/run", []string{"param.region", "us"}},
+		"/p/:ns/:name/:no/:task/mark": {"/p/default/nightly_etl/6/load/mark", []string{"state", "skipped", "reason", "x"}},
+		"/p/:ns/:name/:no/-/rerun":    {"/p/default/nightly_etl/5/-/rerun?mode=all", nil},
+	} {
+		delete(keyed, path)
+		key := regexp.MustCompile(`name="key" value="([A-Z0-9]+)"`).FindStringSubmatch(v.get(form.at).text)
+		if key == nil {
+			t.Errorf("the form of %s has no key", path)
+			continue
+		}
+		first := v.post(form.at, append([]string{"key", key[1]}, form.fields...)...)
+		again := v.post(form.at, append([]string{"key", key[1]}, form.fields...)...)
+		if first.StatusCode != http.StatusSeeOther || again.StatusCode != first.StatusCode || again.Header.Get("Location") != first.Header.Get("Location") {
+			t.Errorf("%s: %s to %s, and again %s to %s; want the same", path, first.Status, first.Header.Get("Location"), again.Status, again.Header.Get("Location"))
+		}
+	}
+	for path := range keyed {
+		t.Errorf("%s is not sent twice here", path)
+	}
+}
+
 // Browsers say where a form comes from: one of another site changes nothing.
 func TestFormsOfOtherSites(t *testing.T) {
 	t.Parallel()

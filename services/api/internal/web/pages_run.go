@@ -169,6 +169,7 @@ type MarkPage struct {
 	Typed   string
 	Problem string
 	Action  string
+	Key     string
 	Back    string
 	May     May
 }
@@ -256,6 +257,7 @@ type ConfirmPage struct {
 	Sentence []string
 	Names    []string
 	Action   string
+	Key      string // sent with it, so that twice is once; empty: it is so by itself
 	Button   string
 	Danger   bool
 	Back     string

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -36,7 +37,7 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 	ref, number := refOf(got.Run.Pipeline, page.Many), got.Run.Number
 	page.Ref, page.Number = ref, number
 	page.Title = fmt.Sprintf("Re-run %s #%d", ref, number)
-	page.Action = ref.Act(number, "rerun") + query("mode", mode, "task", task)
+	page.Action, page.Key = ref.Act(number, "rerun")+query("mode", mode, "task", task), rand.Text()
 	page.Back, page.May = ref.Run(number), may(who, api.RoleOperator, ref.Namespace)
 	page.Reason, page.Button = "Note", "Re-run"
 	command := fmt.Sprintf("synctl rerun %s#%d", ref.Command(), number)
@@ -77,7 +78,7 @@ func number64(n int) string { return number(int64(n)) }
 func (s *Server) rerun(c echo.Context) error {
 	ref := runRef(c)
 	req := api.RerunRequest{Mode: api.RerunRequestMode(c.QueryParam("mode")), Task: c.QueryParam("task"), Note: c.FormValue("reason")}
-	run, _, err := s.app.Rerun(c.Request().Context(), actor(c), ref, "", req)
+	run, _, err := s.app.Rerun(c.Request().Context(), actor(c), ref, cut(c.FormValue("key"), 64), req)
 	if e := explain(err); e != nil {
 		if e.Code != api.Conflict && e.Code != api.Unprocessable && e.Code != api.QueueFull {
 			return err
@@ -121,7 +122,7 @@ func (s *Server) confirmMark(c echo.Context) (MarkPage, error) {
 	page.Ref, page.Number, page.Task = ref, got.Run.Number, taskName(got.Task)
 	page.Title = fmt.Sprintf("Mark %s · %s #%d", page.Task, ref, page.Number)
 	page.Action, page.Back = ref.Run(page.Number, page.Task, "mark"), attemptURL(ref, page.Number, got.Task, max(1, lastNumber(got.Task)))
-	page.May = may(who, api.RoleOperator, ref.Namespace)
+	page.Key, page.May = rand.Text(), may(who, api.RoleOperator, ref.Namespace)
 	page.Command = "synctl mark " + shellWord(fmt.Sprintf("%s#%d", ref.Command(), page.Number)) + " " + shellWord(page.Task) + " STATE --reason TEXT"
 	page.Now = taskLook(got.Task.State, got.Task.Reason)
 	page.Open = got.Run.EndedAt == nil
@@ -148,7 +149,7 @@ func (s *Server) mark(c echo.Context) error {
 	}
 	ref := runRef(c)
 	req := api.MarkRequest{State: api.MarkRequestState(c.FormValue("state")), Reason: c.FormValue("reason"), Index: index}
-	run, err := s.app.Mark(c.Request().Context(), actor(c), ref, name, "", req)
+	run, err := s.app.Mark(c.Request().Context(), actor(c), ref, name, cut(c.FormValue("key"), 64), req)
 	if e := explain(err); e != nil {
 		if e.Code != api.Conflict && e.Code != api.Unprocessable {
 			return err
