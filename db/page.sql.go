@@ -264,23 +264,33 @@ func (q *Queries) PageFailure(ctx context.Context, runID int64) ([]PageFailureRo
 }
 
 const pageHead = `-- name: PageHead :one
-SELECT now()::timestamptz AS now, coalesce(min(p.namespace) <> max(p.namespace), false)::boolean AS several
+SELECT now()::timestamptz AS now, coalesce(min(p.namespace) <> max(p.namespace), false)::boolean AS several,
+    (SELECT count(*) FROM (
+        SELECT 1
+        FROM approval AS a
+        JOIN pipeline AS w ON w.id = a.pipeline_id
+        WHERE a.decision IS NULL
+          AND a.closed_at IS NULL
+          AND (cardinality($1::text[]) = 0 OR w.namespace = ANY($1))
+        LIMIT 100
+    ) AS k)::int AS questions
 FROM pipeline AS p
 WHERE p.removed_at IS NULL
   AND (cardinality($1::text[]) = 0 OR p.namespace = ANY($1))
 `
 
 type PageHeadRow struct {
-	Now     time.Time
-	Several bool
+	Now       time.Time
+	Several   bool
+	Questions int32
 }
 
-// PageHead gives what every page shows around its subject: the time, and whether the reader sees more
-// than one namespace.
+// PageHead gives what every page shows around its subject: the time, whether the reader sees more than one
+// namespace, and how many questions wait for an answer, up to 100.
 func (q *Queries) PageHead(ctx context.Context, visible []string) (PageHeadRow, error) {
 	row := q.db.QueryRow(ctx, pageHead, visible)
 	var i PageHeadRow
-	err := row.Scan(&i.Now, &i.Several)
+	err := row.Scan(&i.Now, &i.Several, &i.Questions)
 	return i, err
 }
 

@@ -1,7 +1,16 @@
--- PageHead gives what every page shows around its subject: the time, and whether the reader sees more
--- than one namespace.
+-- PageHead gives what every page shows around its subject: the time, whether the reader sees more than one
+-- namespace, and how many questions wait for an answer, up to 100.
 -- name: PageHead :one
-SELECT now()::timestamptz AS now, coalesce(min(p.namespace) <> max(p.namespace), false)::boolean AS several
+SELECT now()::timestamptz AS now, coalesce(min(p.namespace) <> max(p.namespace), false)::boolean AS several,
+    (SELECT count(*) FROM (
+        SELECT 1
+        FROM approval AS a
+        JOIN pipeline AS w ON w.id = a.pipeline_id
+        WHERE a.decision IS NULL
+          AND a.closed_at IS NULL
+          AND (cardinality(@visible::text[]) = 0 OR w.namespace = ANY(@visible))
+        LIMIT 100
+    ) AS k)::int AS questions
 FROM pipeline AS p
 WHERE p.removed_at IS NULL
   AND (cardinality(@visible::text[]) = 0 OR p.namespace = ANY(@visible));

@@ -99,7 +99,7 @@ func followUps(ctx context.Context, q *db.Queries, by Actor, row runRow) ([]api.
 }
 
 // linked adds to the tasks of a run what they ask, and the runs that they have
-// called. numbers are those of the tasks, in their order.
+// called. numbers are those of the tasks.
 func (a *App) linked(ctx context.Context, q *db.Queries, by Actor, row runRow, def *revision.Revision, tasks []api.Task, numbers []int32) error {
 	if len(tasks) == 0 || !def.Graph.Asks() && !def.Graph.Calls() {
 		return nil
@@ -110,7 +110,7 @@ func (a *App) linked(ctx context.Context, q *db.Queries, by Actor, row runRow, d
 	}
 	children := map[int32]api.RunLink{}
 	if def.Graph.Calls() {
-		rows, err := q.ChildrenOf(ctx, db.ChildrenOfParams{RunID: row.Run.ID, Low: numbers[0], High: numbers[len(numbers)-1]})
+		rows, err := q.ChildrenOf(ctx, db.ChildrenOfParams{RunID: row.Run.ID, Low: slices.Min(numbers), High: slices.Max(numbers)})
 		if err != nil {
 			return fmt.Errorf("read child runs: %w", err)
 		}

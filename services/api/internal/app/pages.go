@@ -21,6 +21,8 @@ type PageHead struct {
 	Now time.Time // by the database's clock
 	// Namespaces says that the reader sees more than one, so that pages name them.
 	Namespaces bool
+	// Questions is how many of them wait for an answer; 100: at least so many.
+	Questions int
 }
 
 // PageHead reads what every page shows around its subject.
@@ -30,7 +32,7 @@ func (a *App) PageHead(ctx context.Context, by Actor) (PageHead, error) {
 	if err != nil {
 		return PageHead{}, fmt.Errorf("read the head of a page: %w", err)
 	}
-	return PageHead{Now: row.Now.UTC(), Namespaces: row.Several}, nil
+	return PageHead{Now: row.Now.UTC(), Namespaces: row.Several, Questions: int(row.Questions)}, nil
 }
 
 // An Upcoming is one line of what a pipeline's schedules will do.
@@ -82,7 +84,7 @@ const pageItems = 12
 // A RunPage is what the page of a run shows.
 type RunPage struct {
 	Head PageHead
-	// Run has its tasks, without the items of fan-outs.
+	// Run has its tasks, without the items of fan-outs, and its kin.
 	Run api.Run
 	// Waits says by a task's name why it waits, where its reason alone does not.
 	Waits map[string]string
@@ -130,7 +132,10 @@ func (a *App) RunPage(ctx context.Context, by Actor, ref RunRef, task, cursor st
 		return page, fmt.Errorf("read what surrounds a run: %w", err)
 	}
 	page.Previous, page.Next, page.Running, page.Before = around.Previous, around.Next, int(around.Running), int(around.QueuedBefore)
-	if err := a.pageTasks(ctx, q, row, def, &page); err != nil {
+	if err := a.kin(ctx, q, by, row, &page.Run); err != nil {
+		return page, err
+	}
+	if err := a.pageTasks(ctx, q, by, row, def, &page); err != nil {
 		return page, err
 	}
 	if row.Run.EndedAt == nil {
@@ -158,7 +163,7 @@ func (a *App) RunPage(ctx context.Context, by Actor, ref RunRef, task, cursor st
 }
 
 // pageTasks reads a run's tasks, some items, and what failed, with their attempts.
-func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *revision.Revision, page *RunPage) error {
+func (a *App) pageTasks(ctx context.Context, q *db.Queries, by Actor, row runRow, def *revision.Revision, page *RunPage) error {
 	id := row.Run.ID
 	rows, err := q.PageTasks(ctx, id, api.MaxRunTasks)
 	if err != nil {
@@ -227,10 +232,19 @@ func (a *App) pageTasks(ctx context.Context, q *db.Queries, row runRow, def *rev
 		}
 		page.Run.Tasks = append(page.Run.Tasks, t)
 	}
-	for _, r := range items {
-		t := pageTask(db.PageFailureRow(r), def, byTask)
-		withPoll(&t, asking, r.Number)
-		page.Items[r.Name] = append(page.Items[r.Name], t)
+	if err := a.linked(ctx, q, by, row, def, page.Run.Tasks, numbers[:len(rows)]); err != nil {
+		return err
+	}
+	shown := make([]api.Task, len(items))
+	for i, r := range items {
+		shown[i] = pageTask(db.PageFailureRow(r), def, byTask)
+		withPoll(&shown[i], asking, r.Number)
+	}
+	if err := a.linked(ctx, q, by, row, def, shown, numbers[len(rows):len(rows)+len(items)]); err != nil {
+		return err
+	}
+	for i, r := range items {
+		page.Items[r.Name] = append(page.Items[r.Name], shown[i])
 	}
 	for _, r := range failed {
 		t := pageTask(r, def, byTask)
@@ -260,7 +274,8 @@ type TaskPage struct {
 	Task api.Task
 	// Definition is the task as the run's revision has it, for people.
 	Command, Script string
-	Limit           int // extra attempts that its own failures may cost
+	Limit           int  // extra attempts that its own failures may cost
+	Awaits          bool // it runs on no executor: it has no attempts and no log
 }
 
 // TaskPage reads a task of a run, or an item, with its attempts.
@@ -299,7 +314,7 @@ func (a *App) TaskPage(ctx context.Context, by Actor, ref RunRef, task string, i
 	page.Run, page.Task = a.runHead(row), list.Items[0]
 	for _, t := range allTasks(def.Graph.Pipeline()) {
 		if t.Name == task {
-			page.Limit, page.Script = t.Retry.Limit, t.Run
+			page.Limit, page.Script, page.Awaits = t.Retry.Limit, t.Run, t.Kind.Awaits()
 			for i, arg := range t.Command {
 				if i > 0 {
 					page.Command += " "

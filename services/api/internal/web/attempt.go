@@ -95,6 +95,9 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 		page.Head.Rerun = ref.Act(got.Run.Number, "rerun") + query("mode", "from", "task", got.Task.Name)
 		page.Head.Mark = ref.Run(got.Run.Number, page.Task, "mark")
 	}
+	if got.Awaits {
+		page.Command = "synctl show " + shellWord(fmt.Sprintf("%s#%d/%s", ref.Command(), got.Run.Number, page.Task))
+	}
 	page.Script = tidy(strings.TrimRight(got.Script+got.Command, "\n"))
 	page.Outputs = valueFacts(got.Task.Outputs)
 	here := attemptURL(ref, got.Run.Number, got.Task, number)
@@ -106,13 +109,17 @@ func (s *Server) attemptPage(c echo.Context, lines int) (AttemptPage, error) {
 			return page, err
 		}
 	}
+	if got.Awaits {
+		page.Await = await(page.Base, actor(c), got)
+		page.Ask = asks(page.Base, actor(c), []api.Task{got.Task})
+	}
 	if page.Log.Live || at == nil && got.Run.EndedAt == nil {
 		item := ""
 		if index != nil {
 			item = strconv.Itoa(*index)
 		}
 		page.Live = "/events" + query("page", "attempt", "ns", ref.Namespace, "name", ref.Name, "no", strconv.FormatInt(got.Run.Number, 10),
-			"task", got.Task.Name, "item", item, "attempt", strconv.Itoa(number), "at", page.Log.Key)
+			"task", got.Task.Name, "item", item, "attempt", strconv.Itoa(number), "at", page.Log.Key, "ask", page.Ask.Key)
 	}
 	return page, nil
 }
@@ -128,6 +135,32 @@ func find(got app.TaskPage, ref Ref, number int) (*api.Attempt, error) {
 		return nil, nil //nolint:nilnil // no attempt is an ordinary answer
 	}
 	return nil, api.Errorf(api.NotFound, "%s#%d/%s has no attempt %d; it has had %d", ref, got.Run.Number, taskName(got.Task), number, len(got.Task.Attempts))
+}
+
+// await says what a task does that runs on no executor.
+func await(b Base, who app.Actor, got app.TaskPage) Await {
+	t := got.Task
+	a := Await{On: true}
+	if t.Child != nil {
+		link := runLink(b, *t.Child)
+		a.Child = &link
+	}
+	if t.Approval != nil && (t.State != api.TaskStateWaiting || t.Approval.Decision != "") {
+		x := ask(b, who, *t.Approval, t.State)
+		a.Question = &x
+	}
+	switch {
+	case a.Child != nil || t.Approval != nil:
+	case t.State == api.TaskStateWaiting && t.Poll != nil:
+		a.Empty = sentence(t.Poll.Sentence())
+	case t.State == api.TaskStateWaiting && t.Reason != "" && !t.WakeAt.IsZero():
+		a.Empty = "It waits until " + b.moment(t.WakeAt).Text + "."
+	case t.State == api.TaskStateSucceeded:
+		a.Empty = "What it waited for has come."
+	default:
+		a.Empty = notRun(got)
+	}
+	return a
 }
 
 // notRun says why there is no log.

@@ -84,6 +84,15 @@ var screens = []struct{ name, path string }{
 	{"backfill-change", "/backfills/1/change"},
 	{"backfill-pause", "/backfills/1/pause"},
 	{"backfill-cancel", "/backfills/1/cancel"},
+	{"approvals", "/approvals"},
+	{"run-asks", "/p/default/month_close/1"},
+	{"run-starts", "/p/default/month_close/2"},
+	{"run-called", "/p/default/load_mart/1"},
+	{"answer", "/p/default/month_close/1/sign_off/answer"},
+	{"answer-given", "/p/default/month_close/1/refunds/answer"},
+	{"task-asks", "/p/default/month_close/1/sign_off/1"},
+	{"task-answered", "/p/default/month_close/1/refunds/1"},
+	{"task-calls", "/p/default/month_close/1/mart/1"},
 	{"runs", "/runs"},
 	{"secrets", "/secrets"},
 	{"secret-set", "/secrets/set"},
@@ -104,6 +113,7 @@ func TestScreensAreAccessible(t *testing.T) {
 	w.full()
 	w.pools()
 	w.backfills()
+	w.asks()
 	b := w.tab()
 	b.size(1360, "light")
 	b.open("/login")
@@ -212,6 +222,8 @@ func TestHostileTextDoesNothing(t *testing.T) {
 			{name: "extract_customers", ordinal: 1, state: "waiting", reason: all[6], detail: joined},
 		},
 	})
+	w.asks()
+	w.exec("UPDATE approval SET prompt = $1, comment = $1, decided_by = CASE WHEN decision IS NULL THEN '' ELSE $2 END", joined, all[4])
 	w.exec("UPDATE pipeline SET description = $1, owner = $2, labels = $3, paused_at = now(), paused_by = $4, pause_reason = $1", joined, all[1], `{"`+"k"+`": `+quoted(all[8])+`}`, all[9])
 	w.exec("UPDATE executor SET name = $1", all[10])
 	if _, _, err := w.client().StartBackfill(t.Context(), "default", "nightly_etl", "", api.BackfillRequest{From: "2026-10-20", To: "2026-10-27", Params: api.Values{"region": json.RawMessage(`"eu"`)}}); err != nil {
@@ -236,6 +248,8 @@ func TestHostileTextDoesNothing(t *testing.T) {
 		"/p/default/nightly_etl/1", "/p/default/nightly_etl/1?task=shards", "/p/default/nightly_etl/2", "/p/default/nightly_etl/1/extract_orders/1", "/p/default/nightly_etl/1/shards%5B1%5D/1",
 		"/p/default/nightly_etl/2/extract_orders/1", "/backfills", "/backfills/1", "/backfills/1/cancel", "/backfills/1/change", "/p/default/nightly_etl/backfills",
 		"/p/default/nightly_etl/backfill?from=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&to=2026-10-20&max=%22%3E%3Cimg%20src%3Dx%3E&note=%22%3E%3Cscript%3E", "/p/default/nightly_etl/run?like=1", "/p/default/nightly_etl/2/-/cancel", "/p/default/nightly_etl/pause", "/runs", "/me",
+		"/approvals", "/p/default/month_close/1", "/p/default/month_close/1/sign_off/answer", "/p/default/month_close/1/refunds/answer", "/p/default/month_close/1/sign_off/1",
+		"/p/default/month_close/1/refunds/1", "/p/default/month_close/2",
 		"/secrets", "/vars", "/vars/set?namespace=default&name=HOSTILE", "/vars/delete?namespace=default&name=HOSTILE", "/secrets/set?name=%3Cscript%3Ewindow.__pwned%3D1%3C%2Fscript%3E&namespace=%22%3E%3Cscript%3E",
 		"/p/%3Cscript%3Ewindow.__pwned=1%3C%2Fscript%3E/x", "/p/default/nightly_etl/1/%3Cimg%20src=x%20onerror=window.__pwned=1%3E/1", "/nowhere/%22%3E%3Cscript%3Ewindow.__pwned=1%3C/script%3E", "/p?%3Cscript%3E=1",
 	} {

@@ -180,11 +180,18 @@ func (g ganttRows) row(t api.Task, id string, due time.Time) GanttRow {
 	}
 	if n := len(row.Attempts); n > 0 {
 		row.URL = row.Attempts[n-1].URL
-	} else if g.run.EndedAt != nil {
+	} else if g.run.EndedAt != nil || t.Approval != nil || t.Child != nil {
 		row.URL = attemptURL(g.ref, g.run.Number, t, 1) // why it did not run, and what can be done
+	}
+	if t.Child != nil {
+		link := runLink(g.b, *t.Child)
+		row.Child = &link
 	}
 	if t.EndedAt == nil && t.Index == nil && t.Items == nil && (t.State == api.TaskStateWaiting || t.State == api.TaskStateReady) && g.run.EndedAt == nil {
 		row.WhyURL = g.ref.Run(g.run.Number) + query("task", t.Name) + "#run-why"
+		if t.Approval != nil && t.Reason == "approval" {
+			row.WhyURL = "#run-ask"
+		}
 	}
 	g.bars(&row, t, due)
 	return row
@@ -213,9 +220,16 @@ func (g ganttRows) why(t api.Task) string {
 	if t.Items != nil && t.EndedAt == nil {
 		return ""
 	}
+	if t.Approval != nil && t.Approval.Decision != "" && t.EndedAt != nil && t.State != api.TaskStateCanceled && t.Reason != "marked" {
+		return answered(*t.Approval)
+	}
 	switch t.State {
 	case api.TaskStateWaiting:
 		switch {
+		case t.Approval != nil && t.Reason == "approval":
+			return "needs approval"
+		case t.Child != nil && t.Reason == "child":
+			return "waits for its run"
 		case t.Index == nil && g.waits[t.Name] != "":
 			return g.waits[t.Name]
 		case t.Reason == "backoff" && !t.WakeAt.IsZero():
@@ -328,6 +342,14 @@ func (g ganttRows) bars(row *GanttRow, t api.Task, due time.Time) {
 	}
 	if t.EndedAt == nil && !at.IsZero() && (t.State == api.TaskStateReady || t.State == api.TaskStateWaiting) && t.Items == nil {
 		add("gate", "neutral", at, g.to, "", "waiting "+duration(g.to.Sub(at)))
+	}
+	if t.EndedAt != nil && !due.IsZero() && len(t.Attempts) == 0 && (t.Approval != nil || t.Child != nil) {
+		if t.Child != nil {
+			add("run", row.Look.Hue, due, *t.EndedAt, "", "its run took "+duration(t.EndedAt.Sub(due)))
+		} else {
+			add("gate", "neutral", due, *t.EndedAt, "", "waited for an answer "+duration(t.EndedAt.Sub(due)))
+		}
+		row.Took = duration(t.EndedAt.Sub(due))
 	}
 	if n := len(t.Attempts); n > 0 {
 		if early == n {

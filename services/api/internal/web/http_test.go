@@ -200,7 +200,7 @@ var least = map[string]api.Role{
 	"GET /p/:ns/:name/pause": "viewer", "POST /p/:ns/:name/pause": "operator", "POST /p/:ns/:name/resume": "operator", "GET /p/:ns/:name/:no": "viewer",
 	"GET /p/:ns/:name/:no/-/rerun": "viewer", "POST /p/:ns/:name/:no/-/rerun": "operator", "GET /p/:ns/:name/:no/:task/mark": "viewer", "POST /p/:ns/:name/:no/:task/mark": "operator",
 	"GET /p/:ns/:name/:no/-/cancel": "viewer", "POST /p/:ns/:name/:no/-/cancel": "operator", "GET /p/:ns/:name/:no/:task": "viewer", "GET /p/:ns/:name/:no/:task/:attempt": "viewer",
-	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /pools": "viewer", "GET /pools/:ns/:name": "viewer", "GET /events": "viewer",
+	"GET /p/:ns/:name/:no/:task/:attempt/log.txt": "viewer", "GET /runs": "viewer", "GET /approvals": "viewer", "GET /p/:ns/:name/:no/:task/answer": "viewer", "POST /p/:ns/:name/:no/:task/answer": "operator", "GET /pools": "viewer", "GET /pools/:ns/:name": "viewer", "GET /events": "viewer",
 	"GET /secrets": "viewer", "GET /secrets/set": "viewer", "POST /secrets/set": "author", "GET /secrets/delete": "viewer", "POST /secrets/delete": "author",
 	"GET /p/:ns/:name/backfills": "viewer", "GET /p/:ns/:name/backfill": "viewer", "POST /p/:ns/:name/backfill": "operator", "GET /backfills": "viewer", "GET /backfills/:id": "viewer",
 	"GET /backfills/:id/change": "viewer", "POST /backfills/:id/change": "operator", "GET /backfills/:id/pause": "viewer", "POST /backfills/:id/pause": "operator",

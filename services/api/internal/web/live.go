@@ -250,7 +250,7 @@ func (r *room) turn(ctx context.Context) (active bool) {
 			changed.WriteString(text)
 		}
 	}
-	now, box := parsePlace(v.key), ""
+	now, box, ask := parsePlace(v.key), "", ""
 	for s := range r.seats {
 		text, id := changed.String(), ""
 		if s.fresh {
@@ -269,6 +269,15 @@ func (r *room) turn(ctx context.Context) (active bool) {
 			}
 			s.log, text = now, text+box
 			id = now.String()
+		}
+		if v.ask.id != "" && s.asked != v.asked {
+			if ask == "" {
+				if ask, err = renderRegion(ctx, v.ask); err != nil {
+					r.close(err)
+					return false
+				}
+			}
+			s.asked, text = v.asked, text+ask
 		}
 		if text != "" {
 			r.send(s, text, id)

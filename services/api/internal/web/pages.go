@@ -23,8 +23,10 @@ type Base struct {
 	Theme  string // light, dark; empty: as the system has it
 	Keys   bool   // single-key shortcuts work
 	Many   bool   // there is more than one namespace
-	JSON   string // this page's address in the API; empty: it has none
-	Live   string // this page's stream; empty: it has none
+	// Questions is how many wait for an answer; 100: at least so many.
+	Questions int
+	JSON      string // this page's address in the API; empty: it has none
+	Live      string // this page's stream; empty: it has none
 	// Command does in a terminal what this page shows.
 	Command string
 	Flash   string

@@ -10,8 +10,10 @@ type RunPage struct {
 	Ref     Ref
 	Head    RunHead
 	Problem Problem
+	Ask     AskList
 	Why     Why
 	Tasks   Gantt
+	Started FollowUps
 	Log     LogTail
 	Details Details
 }
@@ -31,6 +33,20 @@ type RunHead struct {
 	Note           string
 	MayRun         May
 	Reruns         []RerunLink // of a run that has ended
+}
+
+// FollowUps is the region #run-started: what triggers made of the run's end.
+type FollowUps struct {
+	Rows []FollowUpRow
+	Open bool // some are yet to be made
+}
+
+// A FollowUpRow is a run that the end of another started, or did not start.
+type FollowUpRow struct {
+	Look Look
+	Name string
+	URL  string
+	Word string
 }
 
 // A RerunLink leads to a way to run an ended run again.
@@ -78,7 +94,8 @@ type GanttRow struct {
 	Attempts []AttemptLink
 	Counts   string // of a fan-out
 	Why      string
-	WhyURL   string // where more is said about that
+	WhyURL   string       // where more is said about that
+	Child    *FollowUpRow // the run that it has called
 	Bars     []GanttBar
 	Took     string
 	Label    string // of the bars, for those who do not see them
@@ -133,11 +150,21 @@ type AttemptPage struct {
 	Number   int64
 	Task     string // with its item
 	Head     AttemptHead
+	Await    Await
+	Ask      AskList
 	Log      LogView
 	Script   string
 	Facts    []Fact
 	Outputs  []Fact
 	Download string
+}
+
+// Await is the region #task-await: what a task does that runs on no executor.
+type Await struct {
+	On       bool         // the task is one of those
+	Question *Ask         // one that is not open any more
+	Child    *FollowUpRow // the run that it has called
+	Empty    string       // what there is to say instead
 }
 
 // AttemptHead is the region #attempt-head.

@@ -65,6 +65,22 @@ var pages = map[string]func(fill func(any)) templ.Component{
 		fill(&p)
 		return Layout(p.Base, AttemptMain(p))
 	},
+	"approvals": func(fill func(any)) templ.Component {
+		var p ApprovalsPage
+		fill(&p)
+		return Layout(p.Base, ApprovalsMain(p))
+	},
+	"answer": func(fill func(any)) templ.Component {
+		var p AnswerPage
+		fill(&p)
+		p.Ask.Closed = ""
+		return Layout(p.Base, AnswerMain(p))
+	},
+	"answered": func(fill func(any)) templ.Component {
+		var p AnswerPage
+		fill(&p)
+		return Layout(p.Base, AnswerMain(p))
+	},
 	"mark": func(fill func(any)) templ.Component {
 		var p MarkPage
 		fill(&p)
@@ -337,11 +353,12 @@ func TestRegionsAreParts(t *testing.T) {
 	var pipelines PipelinesPage
 	var pipeline PipelinePage
 	var run RunPage
-	var attempt AttemptPage
-	for _, p := range []any{&pipelines, &pipeline, &run, &attempt} {
+	var attempt, awaits AttemptPage
+	var approvals ApprovalsPage
+	for _, p := range []any{&pipelines, &pipeline, &run, &attempt, &awaits, &approvals} {
 		fill(p)
 	}
-	pipeline.Tab = "runs"
+	pipeline.Tab, attempt.Await.On = "runs", false
 	all := []struct {
 		page  templ.Component
 		parts regions
@@ -350,6 +367,9 @@ func TestRegionsAreParts(t *testing.T) {
 		{PipelineMain(pipeline), pipelineRegions(pipeline)},
 		{RunMain(run), runRegions(run)},
 		{AttemptMain(attempt), regions{"attempt-head": AttemptHeader(attempt.Head), "log-region": Log(attempt.Log), "log-end": LogEnd(attempt.Log)}},
+		{AttemptMain(awaits), regions{"run-ask": RunAsk(awaits.Ask), "task-await": TaskAwait(awaits.Await)}},
+		{ApprovalsMain(approvals), regions{"approvals": Approvals(approvals.List)}},
+		{Layout(approvals.Base, ApprovalsMain(approvals)), regions{"nav-approvals": NavApprovals(false, approvals.Questions)}},
 	}
 	for _, p := range all {
 		var whole bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ func (s *Server) run(c echo.Context) error {
 
 func runRegions(p RunPage) regions {
 	return regions{
-		"run-head": RunHeader(p.Head), "run-problem": RunProblem(p.Problem), "run-why": RunWhy(p.Why), "run-tasks": RunTasks(p.Tasks), "run-log": RunLog(p.Log), "run-details": RunDetails(p.Details),
+		"run-head": RunHeader(p.Head), "run-problem": RunProblem(p.Problem), "run-why": RunWhy(p.Why), "run-ask": RunAsk(p.Ask), "run-tasks": RunTasks(p.Tasks), "run-started": RunStarted(p.Started), "run-log": RunLog(p.Log), "run-details": RunDetails(p.Details),
 	}
 }
 
@@ -75,9 +76,15 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	page.Head = runHead(page.Base, who, got)
 	page.Tasks = gantt(page.Base, ref, got, task, rows)
 	page.Head.Reruns = rerunLinks(ref, got)
+	page.Ask = asks(page.Base, who, run.Tasks)
+	page.Started = followUps(page.Base, run.FollowUps)
 	page.Details = runDetails(page.Base, got.Run)
 	page.Details.Earlier = page.reopenings(got.Reopenings)
-	page.Why = whyBox(page.Base, ref, got.Why)
+	var shown []string
+	if len(page.Ask.Asks) > 0 && page.Ask.More == 0 {
+		shown = []string{"approval"}
+	}
+	page.Why = whyBox(page.Base, ref, got.Why, shown...)
 	if got.Why != nil && got.Why.Kind == api.ExplanationKindTask {
 		page.Why.Whole = ref.Run(run.Number) + "#run-why"
 	}
@@ -85,12 +92,64 @@ func (s *Server) fillRun(c echo.Context, page *RunPage, got app.RunPage, task st
 	if page.Problem, err = s.problem(c, page.Base, ref, got); err != nil {
 		return err
 	}
+	page.Problem.Why = page.Problem.Why && page.Why.Heading != ""
+	if len(shown) > 0 && got.Why != nil && len(got.Why.Findings) > 0 && slices.Contains(shown, got.Why.Findings[0].Gate) {
+		page.Problem.Facts = nil // its form says it
+	}
 	if run.EndedAt == nil {
 		page.Log, err = s.logTail(c, page.Base, ref, got)
 	}
 	page.Live = "/events" + query("page", "run", "ns", ref.Namespace, "name", ref.Name, "no", strconv.FormatInt(run.Number, 10), "task", task,
-		"after", c.QueryParam("after"), "rows", c.QueryParam("rows"), "at", page.Log.Key)
+		"after", c.QueryParam("after"), "rows", c.QueryParam("rows"), "at", page.Log.Key, "ask", page.Ask.Key)
 	return err
+}
+
+// kinFacts name the runs that a run comes from.
+func kinFacts(b Base, run api.Run) []Fact {
+	var facts []Fact
+	if p := run.Parent; p != nil {
+		row := runLink(b, *p)
+		facts = append(facts, Fact{Name: "called by", Value: row.Name + " / " + p.Task, URL: row.URL + "/" + url.PathEscape(p.Task)})
+	}
+	if up := run.TriggeredBy; up != nil {
+		row := runLink(b, *up)
+		facts = append(facts, Fact{Name: "after", Value: row.Name, URL: row.URL})
+	}
+	if run.Backfill != 0 {
+		facts = append(facts, Fact{Name: "backfill", Value: "#" + strconv.FormatInt(run.Backfill, 10), URL: "/backfills/" + strconv.FormatInt(run.Backfill, 10)})
+	}
+	return facts
+}
+
+// runLink is another run.
+func runLink(b Base, l api.RunLink) FollowUpRow {
+	ref := refOf(l.Pipeline, b.Many)
+	row := FollowUpRow{Look: runLook(api.RunState(l.State), ""), Name: fmt.Sprintf("%s #%d", ref, l.Number), URL: ref.Run(l.Number)}
+	row.Word = row.Look.Word
+	if l.State == "" {
+		row.Look, row.Word = lookNever, "no longer kept"
+	}
+	return row
+}
+
+// followUps are what triggers made of the end of a run.
+func followUps(b Base, list []api.FollowUp) FollowUps {
+	var out FollowUps
+	for _, f := range list {
+		ref := refOf(f.Pipeline, b.Many)
+		switch {
+		case f.Number != 0:
+			out.Rows = append(out.Rows, runLink(b, api.RunLink{Pipeline: f.Pipeline, Number: f.Number, State: f.State}))
+		case f.Dropped == "paused":
+			out.Rows = append(out.Rows, FollowUpRow{Look: lookTickSkip, Name: ref.String(), URL: ref.URL(), Word: "not started: it was paused"})
+		case f.Dropped != "":
+			out.Rows = append(out.Rows, FollowUpRow{Look: lookTickFailed, Name: ref.String(), URL: ref.URL(), Word: "not started: its definition could not be read"})
+		default:
+			out.Open = true
+			out.Rows = append(out.Rows, FollowUpRow{Look: lookQueued, Name: ref.String(), URL: ref.URL(), Word: "about to start"})
+		}
+	}
+	return out
 }
 
 func runHead(b Base, who app.Actor, got app.RunPage) RunHead {
@@ -113,6 +172,7 @@ func runHead(b Base, who app.Actor, got app.RunPage) RunHead {
 			h.Facts = append(h.Facts, Fact{Name: "by", Value: tidy(cut(run.RequestedBy, 60))})
 		}
 	}
+	h.Facts = append(h.Facts, kinFacts(b, run)...)
 	if n := len(got.Reopenings); n > 0 {
 		at, last := b.moment(got.Reopenings[n-1].At), got.Reopenings[n-1]
 		h.Facts = append(h.Facts, Fact{Name: map[bool]string{true: "marked", false: "re-run"}[last.Marked], At: &at}, Fact{Name: "by", Value: tidy(cut(last.By, 60))})

@@ -371,6 +371,44 @@ finally:
   clean: {run: echo clean}
 `
 
+const monthFile = `name: month_close
+tasks:
+  counts: {run: echo counts}
+  sign_off: {needs: [counts], approval: {prompt: "Row counts look wrong.\nLoad anyway?"}, timeout: 4h}
+  refunds: {needs: [counts], approval: {prompt: "Are the refunds in?", on_reject: skip}}
+  mart: {needs: [counts], pipeline: {name: load_mart}}
+`
+
+// asks adds a run that waits for a person and for a run that it has called, and
+// one whose end has started another. Its run is month_close #1.
+func (w *world) asks() int64 {
+	w.t.Helper()
+	w.register("month.yaml", monthFile, "mart.yaml", "name: load_mart\ntasks: {work: {run: x}}\n",
+		"report.yaml", "name: fx_report\ntriggers: {pipelines: [{name: month_close}]}\ntasks: {work: {run: x}}\n",
+		"alarm.yaml", "name: fx_alarm\ntriggers: {pipelines: [{name: month_close}]}\ntasks: {work: {run: x}}\n")
+	counts := task{name: "counts", state: "succeeded", due: sec, end: 4 * sec, attempts: []attempt{{state: "succeeded", claim: sec, start: sec, end: 4 * sec}}}
+	run1 := w.add(run{pipeline: "month_close", state: "running", trigger: "manual", due: w.now.Add(-5 * min1), start: sec, tasks: []task{
+		counts,
+		{name: "sign_off", ordinal: 1, state: "waiting", reason: "approval", due: 4 * sec},
+		{name: "refunds", ordinal: 2, state: "skipped", reason: "rejected", due: 4 * sec, end: 60 * sec},
+		{name: "mart", ordinal: 3, state: "waiting", reason: "child", due: 4 * sec},
+	}})
+	w.exec(`INSERT INTO approval (run_id, number, pipeline_id, prompt, asked_at, deadline_at)
+		SELECT id, 16384, pipeline_id, E'Row counts look wrong.\nLoad anyway?', now() - interval '4 minutes', now() + interval '3 hours' FROM run WHERE id = $1`, run1)
+	w.exec(`INSERT INTO approval (run_id, number, pipeline_id, prompt, asked_at, decision, decided_at, decided_by, comment, closed_at)
+		SELECT id, 32768, pipeline_id, 'Are the refunds in?', now() - interval '4 minutes', 'rejected', now() - interval '3 minutes', 'ana', 'not all of them', now() FROM run WHERE id = $1`, run1)
+	child := w.add(run{pipeline: "load_mart", state: "running", trigger: "pipeline", due: w.now.Add(-4 * min1), start: sec, tasks: []task{{name: "work", state: "running", due: sec, attempts: []attempt{{state: "running", claim: 2 * sec, start: 3 * sec}}}}})
+	w.exec(`UPDATE run SET parent_run_id = $1, parent_number = 49152 WHERE id = $2`, run1, child)
+	w.exec(`INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, run_id, number) VALUES ($1, 49152, 1, 'default', 'load_mart', true, 1, $2, 1)`, run1, child)
+	run2 := w.add(run{pipeline: "month_close", state: "succeeded", trigger: "backfill", due: w.now.Add(-time5), start: sec, end: 4 * sec, tasks: []task{counts}})
+	report := w.add(run{pipeline: "fx_report", state: "failed", trigger: "pipeline", due: w.now.Add(-4 * min1), start: sec, end: 4 * sec, tasks: []task{{name: "work", state: "failed", due: sec, end: 4 * sec, attempts: []attempt{{state: "failed", exit: 3, claim: sec, start: sec, end: 4 * sec}}}}})
+	w.exec(`UPDATE run SET backfill_id = 5 WHERE id = $1`, run2)
+	w.exec(`INSERT INTO follow_up (upstream_run_id, pipeline_id, ordinal, depth, run_id) SELECT $1, pipeline_id, 0, 1, id FROM run WHERE id = $2`, run2, report)
+	w.exec(`INSERT INTO event (kind, entity_id, pipeline_id, reason, cause, detail)
+		SELECT 'run', r.id, r.pipeline_id, 'trigger_dropped', 'paused', jsonb_build_object('pipeline_id', p.id, 'ordinal', 0) FROM run AS r, pipeline AS p WHERE r.id = $1 AND p.name = 'fx_alarm'`, run2)
+	return run1
+}
+
 // simple is a file of a pipeline of one task.
 func simple(name, schedule, zone, description string) string {
 	s := fmt.Sprintf("name: %s\ndescription: %q\n", name, description)

@@ -24,6 +24,7 @@ type seat struct {
 	// Of the room's own goroutine:
 	fresh bool
 	log   logPlace
+	asked string // which questions its page shows
 }
 
 // logPlace is how far a reader's log is: of which attempt, and its last line.
@@ -59,7 +60,7 @@ func (s *Server) events(c echo.Context) error {
 		return err
 	}
 	var topic int64
-	if p.kind != "pipelines" && p.kind != "runs" && p.kind != "backfills" {
+	if len(p.names) > 0 {
 		ref := app.PipelineRef{Namespace: c.QueryParam("ns"), Name: c.QueryParam("name")}
 		if topic, err = s.app.PipelineID(c.Request().Context(), p.who, ref); err != nil {
 			return err
@@ -67,6 +68,7 @@ func (s *Server) events(c echo.Context) error {
 	}
 	me := &seat{out: make(chan []byte, 64), dropped: make(chan struct{}), fail: make(chan error, 1)}
 	me.log = parsePlace(cmp.Or(c.Request().Header.Get("Last-Event-ID"), c.QueryParam("at")))
+	me.asked = c.QueryParam("ask")
 	r, err := s.hub.enter(p, topic, me)
 	if err != nil {
 		return err

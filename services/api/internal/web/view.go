@@ -81,6 +81,9 @@ func (s *Server) placeOf(c echo.Context) (place, error) {
 	case "pipelines":
 		path("/p")
 		filter("q", "state", "after")
+	case "approvals":
+		path("/approvals")
+		filter("after")
 	case "runs":
 		path("/runs")
 		filter("state", "since", "after")
@@ -112,9 +115,13 @@ type view struct {
 	regions []region
 	// box makes the region around the log, with the place it ends at. It is sent
 	// when the log becomes another. Nil: there is no log.
-	box    func() (part region, key string, err error)
-	key    string // attempt and last line of the log
-	log    app.LogRef
+	box func() (part region, key string, err error)
+	key string // attempt and last line of the log
+	log app.LogRef
+	// ask makes the region of the questions, with the forms of their answers. It is
+	// sent when asked, which questions they are, becomes another.
+	ask    region
+	asked  string
 	active bool
 }
 
@@ -124,6 +131,9 @@ func (s *Server) view(c echo.Context, kind string) (view, error) {
 	case "pipelines":
 		p, err := s.pipelinesPage(c)
 		return view{regions: []region{{id: "pipelines", part: Pipelines(p.List)}}}, err
+	case "approvals":
+		p, err := s.approvalsPage(c)
+		return view{regions: []region{{id: "approvals", part: Approvals(p.List)}, {id: "nav-approvals", part: NavApprovals(true, p.Questions)}}}, err
 	case "runs":
 		p, err := s.runsPage(c)
 		return view{regions: []region{{id: "runs", part: Runs(p.Runs)}}}, err
@@ -149,12 +159,17 @@ func (s *Server) view(c echo.Context, kind string) (view, error) {
 	case "run":
 		p, err := s.runPage(c, runRef(c))
 		v := view{regions: []region{
-			{id: "run-head", part: RunHeader(p.Head)}, {id: "run-problem", part: RunProblem(p.Problem)}, {id: "run-why", part: RunWhy(p.Why)}, {id: "run-tasks", part: RunTasks(p.Tasks)}, {id: "run-details", part: RunDetails(p.Details)},
-		}, box: func() (region, string, error) { return region{id: "run-log", part: RunLog(p.Log)}, p.Log.Key, nil }, key: p.Log.Key, log: p.Log.Ref, active: !p.Head.Over}
+			{id: "run-head", part: RunHeader(p.Head)}, {id: "run-problem", part: RunProblem(p.Problem)}, {id: "run-why", part: RunWhy(p.Why)}, {id: "run-tasks", part: RunTasks(p.Tasks)}, {id: "run-started", part: RunStarted(p.Started)}, {id: "run-details", part: RunDetails(p.Details)},
+		}, box: func() (region, string, error) { return region{id: "run-log", part: RunLog(p.Log)}, p.Log.Key, nil }, key: p.Log.Key, log: p.Log.Ref, ask: region{id: "run-ask", part: RunAsk(p.Ask)}, asked: p.Ask.Key, active: !p.Head.Over || p.Started.Open}
 		return v, err
 	case "attempt":
 		p, err := s.attemptPage(c, 1)
-		v := view{regions: []region{{id: "attempt-head", part: AttemptHeader(p.Head)}, {id: "log-end", part: LogEnd(p.Log)}}, key: p.Log.Key, log: p.Log.Ref, active: !p.Head.Over}
+		v := view{regions: []region{{id: "attempt-head", part: AttemptHeader(p.Head)}}, active: !p.Head.Over}
+		if p.Await.On {
+			v.regions, v.ask, v.asked = append(v.regions, region{id: "task-await", part: TaskAwait(p.Await)}), region{id: "run-ask", part: RunAsk(p.Ask)}, p.Ask.Key
+			return v, err
+		}
+		v.regions, v.key, v.log = append(v.regions, region{id: "log-end", part: LogEnd(p.Log)}), p.Log.Key, p.Log.Ref
 		v.box = func() (region, string, error) {
 			whole, err := s.attemptPage(c, app.MaxLogLines)
 			return region{id: "log-region", part: Log(whole.Log)}, whole.Log.Key, err

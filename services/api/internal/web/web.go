@@ -119,6 +119,8 @@ func (s *Server) Routes() []access.Route {
 		post("/p/:ns/:name/:no/-/rerun", access.Operator, s.rerun),
 		get("/p/:ns/:name/:no/:task/mark", s.markPage),
 		post("/p/:ns/:name/:no/:task/mark", access.Operator, s.mark),
+		get("/p/:ns/:name/:no/:task/answer", s.answerPage),
+		post("/p/:ns/:name/:no/:task/answer", access.Operator, s.answer),
 		get("/p/:ns/:name/:no/:task", s.newestAttempt),
 		get("/p/:ns/:name/:no/:task/:attempt", s.attempt),
 		download,
@@ -132,6 +134,7 @@ func (s *Server) Routes() []access.Route {
 		post("/backfills/:id/resume", access.Operator, s.resumeBackfill),
 		get("/backfills/:id/cancel", s.askBackfill("cancel")),
 		post("/backfills/:id/cancel", access.Operator, s.steerBackfill("cancel")),
+		get("/approvals", s.approvals),
 		get("/secrets", s.secrets),
 		get("/secrets/set", s.setSecretPage),
 		secretForm,
@@ -155,7 +158,7 @@ func actor(c echo.Context) app.Actor { return access.Actor(c.Request().Context()
 func (s *Server) base(c echo.Context, head app.PageHead, title, nav string) Base {
 	who := actor(c)
 	b := Base{
-		Title: title, Nav: nav, Path: c.Request().URL.RequestURI(), Who: who.Name, Zone: s.zoneOf(c), Now: head.Now, Many: head.Namespaces,
+		Title: title, Nav: nav, Path: c.Request().URL.RequestURI(), Who: who.Name, Zone: s.zoneOf(c), Now: head.Now, Many: head.Namespaces, Questions: head.Questions,
 		Theme: cookieIn(c, themeCookie, "light", "dark"), Keys: cookieIn(c, keysCookie, "off") == "", Assets: s.assets, Version: s.version,
 	}
 	if _, err := c.Cookie(s.sessionsFor(c).Cookie.Name); err == nil && !who.Anonymous {
