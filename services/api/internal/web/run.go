@@ -116,7 +116,7 @@ func kinFacts(b Base, run api.Run) []Fact {
 		facts = append(facts, Fact{Name: "after", Value: row.Name, URL: row.URL})
 	}
 	if run.Backfill != 0 {
-		facts = append(facts, Fact{Name: "backfill", Value: "#" + strconv.FormatInt(run.Backfill, 10), URL: "/backfills/" + strconv.FormatInt(run.Backfill, 10)})
+		facts = append(facts, Fact{Name: "backfill", Value: "#" + strconv.FormatInt(run.Backfill, 10), URL: backfillURL(run.Backfill)})
 	}
 	return facts
 }
