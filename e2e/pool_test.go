@@ -20,7 +20,7 @@ func TestPoolUnderKills(t *testing.T) {
 	const slots = 4
 	items, work, lasts := 24, 2*time.Second, 15*time.Second
 	if full() {
-		items, work, lasts = 200, 8*time.Second, 10*time.Minute
+		items, work, lasts = 200, 6*time.Second, 10*time.Minute
 	}
 	f := newFleet(t, 4)
 	f.Scheduler()
@@ -77,7 +77,7 @@ tasks:
 		}
 		victim.Restart()
 	}
-	run = f.awaitEnd(run, 5*time.Minute)
+	run = f.awaitEnd(run, 10*time.Minute)
 	close(stop)
 	<-sampled
 	lost := value[int](f.system, `SELECT count(*)::int FROM attempt AS a WHERE a.run_id = $1 AND a.state = 'lost'`, run.ID)
