@@ -282,7 +282,11 @@ var corruptions = map[string][]string{
 		"WITH b AS (" + aBackfill + ") INSERT INTO wake (kind, subject) SELECT 'b', b.id FROM b",
 	},
 	"inv_68_backfill_run_doubled": {"UPDATE run SET trigger = 'backfill', schedule_id = 1, fire_at = now() - interval '1 day' WHERE ended_at IS NULL"},
-	"inv_59_wake_ignored":         {"UPDATE wake SET not_before = '-infinity'"},
+	"inv_69_triggers_differ": {
+		"INSERT INTO pipeline_trigger (pipeline_id, ordinal, revision_id, upstream_namespace, upstream_name) SELECT p.id, 0, p.revision_id, 'default', 'up' FROM pipeline AS p",
+		`UPDATE revision SET spec = spec || '{"triggers": [{"namespace": "default", "name": "up"}]}'`,
+	},
+	"inv_59_wake_ignored": {"UPDATE wake SET not_before = '-infinity'"},
 	"inv_61_waits_for_nothing": {
 		"UPDATE task SET reason = 'wait' WHERE run_id = $R3 AND number = 0",
 		"UPDATE task SET reason = 'approval' WHERE run_id = $R3 AND number = 0",

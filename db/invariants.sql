@@ -683,6 +683,22 @@ WHERE r.trigger = 'backfill' AND r.ended_at IS NULL
 GROUP BY 1, 2
 HAVING count(*) > 1;
 
+-- A pipeline is started by what its newest revision says, and one that was removed by nothing.
+CREATE VIEW inv_69_triggers_differ AS
+SELECT p.id, a.links, b.spec
+FROM public.pipeline AS p
+JOIN public.revision AS v ON v.id = p.revision_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(t.revision_id, t.upstream_namespace, t.upstream_name) ORDER BY t.ordinal), '[]') AS links
+    FROM public.pipeline_trigger AS t
+    WHERE t.pipeline_id = p.id
+) AS a
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(v.id, t.value ->> 'namespace', t.value ->> 'name') ORDER BY t.ordinality), '[]') AS spec
+    FROM jsonb_array_elements(CASE WHEN p.removed_at IS NULL THEN v.spec -> 'triggers' END) WITH ORDINALITY AS t
+) AS b
+WHERE a.links <> b.spec;
+
 -- Somebody left a wake and nobody looked.
 CREATE VIEW inv_59_wake_ignored AS
 SELECT w.id, w.kind, w.subject
