@@ -367,7 +367,7 @@ SET phase = excluded.phase, unfinished = excluded.unfinished, failed = excluded.
 -- deleted by their place, which only holds for rows that nobody changes meanwhile; of others nothing is
 -- written.
 -- name: FinishRuns :many
-WITH k AS (
+WITH RECURSIVE k AS (
     SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason,
         unnest(@outputs::text[])::jsonb AS outputs
 ), found AS (
@@ -424,9 +424,19 @@ WITH k AS (
     SELECT 'r', c.parent_run_id, c.parent_number, 'waiting'
     FROM closed AS c
     WHERE c.parent_run_id IS NOT NULL
+), up AS (
+    -- Those that called a run, directly or through others: as deep as they are is what they have called.
+    SELECT h.run_id AS id, h.run_id, 0 AS calls
+    FROM history AS h
+    UNION ALL
+    SELECT u.id, c.parent_run_id, u.calls + 1
+    FROM up AS u
+    JOIN child_run AS c ON c.run_id = u.run_id
+    WHERE u.calls < 10
 ), followed AS (
     INSERT INTO follow_up (upstream_run_id, pipeline_id, ordinal, depth)
-    SELECT h.run_id, t.pipeline_id, t.ordinal, coalesce((SELECT f.depth FROM follow_up AS f WHERE f.run_id = h.run_id), 0) + 1
+    SELECT h.run_id, t.pipeline_id, t.ordinal,
+        coalesce((SELECT max(f.depth) FROM up AS u JOIN follow_up AS f ON f.run_id = u.run_id WHERE u.id = h.run_id), 0) + 1
     FROM history AS h
     CROSS JOIN LATERAL (
         SELECT t.pipeline_id, t.ordinal

@@ -208,6 +208,27 @@ func TestRunsStartEachOtherTenTimesInARowAtMost(t *testing.T) {
 	w.Check()
 }
 
+// A call in between changes nothing: what a triggered run has called is as deep as
+// that run.
+func TestRunsStartEachOtherTenTimesInARowThroughCalls(t *testing.T) {
+	t.Parallel()
+	text := "name: p0\ntasks: {go: {pipeline: {name: c0}}}\n---\nname: c0\ntasks: {go: {run: x}}\n"
+	for i := 1; i <= 12; i++ {
+		text += fmt.Sprintf("---\nname: p%[1]d\ntriggers: {pipelines: [{name: c%[2]d}]}\ntasks: {go: {pipeline: {name: c%[1]d, wait: %[3]t}}}\n---\nname: c%[1]d\ntasks: {go: {run: x}}\n", i, i-1, i%2 == 0)
+	}
+	w := world(t, text)
+	w.Trigger("p0")
+	for i := range 11 {
+		w.Settle()
+		w.RunAll(wantRuns(w, "called in the chain", fmt.Sprintf("c%d", i), 1)[0], succeed)
+	}
+	w.Settle()
+	want(t, "the one after ten", w.RunState(wantRuns(w, "after ten", "p11", 1)[0]), "failed:trigger_depth")
+	wantRuns(w, "after it", "c11", 0)
+	wantRuns(w, "after it", "p12", 0)
+	w.Check()
+}
+
 // ended has a run of up end, and leaves the rest to the test.
 func ended(w *schedtest.World) {
 	w.T.Helper()
