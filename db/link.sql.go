@@ -114,6 +114,59 @@ func (q *Queries) NamesOfPipelines(ctx context.Context, namespaces []string) ([]
 	return items, nil
 }
 
+const pipelineCallers = `-- name: PipelineCallers :many
+SELECT k.namespace::text AS called_namespace, k.name::text AS called_name, p.namespace, p.name, r.spec
+FROM (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS k
+JOIN pipeline_use AS u ON u.kind = 'call' AND u.namespace = k.namespace AND u.name = k.name
+JOIN pipeline AS p ON p.id = u.pipeline_id
+JOIN revision AS r ON r.id = p.revision_id
+WHERE NOT p.id = ANY($3::bigint[])
+  AND p.removed_at IS NULL
+ORDER BY k.namespace, k.name, p.namespace, p.name
+LIMIT 200
+`
+
+type PipelineCallersParams struct {
+	Namespaces []string
+	Names      []string
+	Without    []int64
+}
+
+type PipelineCallersRow struct {
+	CalledNamespace string
+	CalledName      string
+	Namespace       string
+	Name            string
+	Spec            json.RawMessage
+}
+
+// PipelineCallers gives pipelines with tasks that run others, each with its newest definition.
+func (q *Queries) PipelineCallers(ctx context.Context, arg PipelineCallersParams) ([]PipelineCallersRow, error) {
+	rows, err := q.db.Query(ctx, pipelineCallers, arg.Namespaces, arg.Names, arg.Without)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PipelineCallersRow
+	for rows.Next() {
+		var i PipelineCallersRow
+		if err := rows.Scan(
+			&i.CalledNamespace,
+			&i.CalledName,
+			&i.Namespace,
+			&i.Name,
+			&i.Spec,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pipelineLinks = `-- name: PipelineLinks :many
 SELECT p.namespace AS from_namespace, p.name AS from_name, u.namespace AS to_namespace, u.name AS to_name, true::boolean AS call
 FROM pipeline_use AS u

@@ -231,6 +231,18 @@ func (c *linker) call(doc Document, r Reference, child *Pipeline) {
 	}
 }
 
+// CheckCaller says what a task of a pipeline that is registered gives to child, or
+// reads from it, and does not fit. The problems have no place: the text of that
+// pipeline is not at hand.
+func CheckCaller(t *Task, child *Pipeline) []Problem {
+	if t.Sub == nil || t.Sub.Namespace != child.Namespace || t.Sub.Name != child.Name {
+		return nil
+	}
+	c := &linker{}
+	c.call(Document{}, Reference{Kind: ReferenceCall, Namespace: child.Namespace, Name: child.Name, Task: t}, child)
+	return c.problems
+}
+
 // hasTemplate says whether a value holds an expression.
 func hasTemplate(v any) bool {
 	switch x := v.(type) {

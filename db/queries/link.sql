@@ -64,6 +64,18 @@ WHERE NOT p.id = ANY(@without::bigint[])
 ORDER BY k.namespace, k.name, p.namespace, p.name
 LIMIT 1000;
 
+-- PipelineCallers gives pipelines with tasks that run others, each with its newest definition.
+-- name: PipelineCallers :many
+SELECT k.namespace::text AS called_namespace, k.name::text AS called_name, p.namespace, p.name, r.spec
+FROM (SELECT unnest(@namespaces::text[]) AS namespace, unnest(@names::text[]) AS name) AS k
+JOIN pipeline_use AS u ON u.kind = 'call' AND u.namespace = k.namespace AND u.name = k.name
+JOIN pipeline AS p ON p.id = u.pipeline_id
+JOIN revision AS r ON r.id = p.revision_id
+WHERE NOT p.id = ANY(@without::bigint[])
+  AND p.removed_at IS NULL
+ORDER BY k.namespace, k.name, p.namespace, p.name
+LIMIT 200;
+
 -- ClearLinks forgets what pipelines name.
 -- name: ClearLinks :exec
 WITH triggers AS (

@@ -6,7 +6,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/synthesizer-dev/synthesizer/cli/api"
+	"github.com/synthesizer-dev/synthesizer/cli/client"
 )
 
 // scan reads one value.
@@ -117,6 +120,55 @@ tasks:
 	}
 	// What another source removed is not there.
 	s.refuses(api.Unprocessable, "finance/fx, which does not exist", request("repo", "c.yaml", follows("c", "finance/fx")))
+}
+
+// A pipeline that changes tells who runs it and does not fit any more: callers of
+// other sources, and of its own that are not among the files.
+func TestCallersThatDoNotFitAnyMoreAreToldOf(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	child := func(params string) string {
+		return "name: load\nparams: {" + params + "}\ntasks: {t: {run: x}}\n"
+	}
+	const caller = "name: %s\nnamespace: %s\ntasks:\n  first: {run: x}\n  go: {needs: first, pipeline: {name: default/load, params: {day: x}}}\n"
+	s.register("lib", "load.yaml", child("day: {type: string}"))
+	s.register("lib", "mine.yaml", fmt.Sprintf(caller, "mine", "default"))
+	s.register("apps", "app.yaml", fmt.Sprintf(caller, "app", "finance"))
+	told := func(c *client.Client, text string) (list []string) {
+		t.Helper()
+		out, err := c.Register(t.Context(), request("lib", "load.yaml", text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range out.Problems {
+			if p.Code != "SYN1705" || p.Severity != api.FindingSeverityWarning || p.Where.File != "load.yaml" {
+				t.Errorf("told %+v, want a warning SYN1705 in load.yaml", p)
+			}
+			list = append(list, p.Message)
+		}
+		return list
+	}
+	if got := told(s.admin(), child("day: {type: string}, limit: {type: integer, default: 3}")); got != nil {
+		t.Errorf("a param with a default: told %q, want nothing", got)
+	}
+	want := []string{
+		"task go of default/mine does not fit any more: pipeline default/load has no param \"day\"",
+		"task go of finance/app does not fit any more: pipeline default/load has no param \"day\"",
+	}
+	if diff := cmp.Diff(want, told(s.admin(), child("date: {type: string, default: x}"))); diff != "" {
+		t.Errorf("another name (-want +got):\n%s", diff)
+	}
+	if got := told(s.admin(), child("date: {type: string, default: x}")); got != nil {
+		t.Errorf("the same text again: told %q, want nothing", got)
+	}
+	made, err := s.admin().CreateToken(t.Context(), api.TokenRequest{Name: "lib", Role: api.RoleAuthor, Namespaces: []string{"default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want[0], want[1] = "task go of default/mine does not fit any more: param day of pipeline default/load: \"x\" is not an integer", "a task of a pipeline of another namespace does not fit any more: param day of pipeline default/load: \"x\" is not an integer"
+	if diff := cmp.Diff(want, told(s.as(made.Secret), child("day: {type: integer}"))); diff != "" {
+		t.Errorf("another type, told to one who may not see all (-want +got):\n%s", diff)
+	}
 }
 
 // TestCirclesOverSourcesAreRefused, also when both halves come at one moment.

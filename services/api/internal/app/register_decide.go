@@ -66,6 +66,9 @@ func (r *register) decide(ctx context.Context, q *db.Queries, b before) (api.Reg
 	if err := r.warnOfUsers(ctx, q, changes); err != nil {
 		return api.Registration{}, err
 	}
+	if err := r.warnOfCallers(ctx, q, changes); err != nil {
+		return api.Registration{}, err
+	}
 	for _, c := range changes {
 		if c.draft != nil && c.kind != api.RegisteredPipelineChangeUnchanged {
 			if err := c.compile(); err != nil {

@@ -209,6 +209,48 @@ func (r *register) warnOfUsers(ctx context.Context, q *db.Queries, changes []cha
 	return nil
 }
 
+// warnOfCallers tells which pipelines that are not among the files run one that
+// changes, and do not fit it any more.
+func (r *register) warnOfCallers(ctx context.Context, q *db.Queries, changes []change) error {
+	p := db.PipelineCallersParams{Without: []int64{}}
+	changed := map[string]change{}
+	for _, c := range changes {
+		if c.row.ID != 0 && (c.draft != nil || c.kind == api.RegisteredPipelineChangeRemoved) {
+			p.Without = append(p.Without, c.row.ID)
+		}
+		if c.draft != nil && c.kind != api.RegisteredPipelineChangeUnchanged {
+			p.Namespaces, p.Names = append(p.Namespaces, c.doc.Namespace), append(p.Names, c.doc.Name)
+			changed[c.doc.Namespace+"/"+c.doc.Name] = c
+		}
+	}
+	if len(p.Names) == 0 {
+		return nil
+	}
+	rows, err := q.PipelineCallers(ctx, p)
+	if err != nil {
+		return fmt.Errorf("find who runs what: %w", err)
+	}
+	for _, row := range rows {
+		var caller pipeline.Pipeline
+		if err := json.Unmarshal(row.Spec, &caller); err != nil {
+			return fmt.Errorf("read the definition of %s/%s: %w", row.Namespace, row.Name, err)
+		}
+		c := changed[row.CalledNamespace+"/"+row.CalledName]
+		for _, t := range allTasks(&caller) {
+			problems := pipeline.CheckCaller(t, c.doc.Pipeline)
+			if len(problems) == 0 {
+				continue
+			}
+			who := "a task of " + r.shown(row.Namespace, row.Name)
+			if r.by.sees(row.Namespace) {
+				who = "task " + t.Name + " of " + row.Namespace + "/" + row.Name
+			}
+			r.warn("SYN1705", c.where(), "change it there too: until then its attempts fail", "%s does not fit any more: %s", who, problems[0].Message)
+		}
+	}
+	return nil
+}
+
 // shown is the name of a pipeline for somebody who may not see every namespace.
 func (r *register) shown(namespace, name string) string {
 	if !r.by.sees(namespace) {
