@@ -182,5 +182,14 @@ func TestAFormOnALivePageKeepsWhatIsTyped(t *testing.T) {
 	w.exec(`UPDATE approval SET decision = 'approved', decided_at = now(), decided_by = 'bo' WHERE number = 16384`)
 	w.exec(`INSERT INTO event (kind, entity_id, pipeline_id, number, reason, cause) SELECT 'task', id, pipeline_id, 16384, 'approved', 'approval' FROM run WHERE id = $1`, id)
 	b.until(`document.querySelector("#run-ask").hidden && !document.querySelector("#comment-0")`)
+
+	// Asked anew, the form comes back, and works.
+	w.exec(`UPDATE approval SET closed_at = now() WHERE number = 16384`)
+	w.exec(`INSERT INTO approval (run_id, number, pipeline_id, prompt) SELECT id, 16384, pipeline_id, 'Once more?' FROM run WHERE id = $1`, id)
+	w.exec(`INSERT INTO event (kind, entity_id, pipeline_id, number, reason, cause) SELECT 'task', id, pipeline_id, 16384, 'asked', 'approval' FROM run WHERE id = $1`, id)
+	b.until(`document.querySelector("#run-ask").textContent.includes("Once more?") && !document.querySelector("#run-ask").hidden`)
+	b.fill("#comment-0", "not again")
+	b.press("button[value=rejected]")
+	b.until(`location.pathname == "/p/default/month_close/1" && document.querySelector(".flash").textContent.includes("is rejected")`)
 	b.calm()
 }

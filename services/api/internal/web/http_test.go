@@ -488,7 +488,7 @@ func TestOneFormMakesOneRun(t *testing.T) {
 // key that goes with it; else why it does not matter.
 var repeats = map[string]string{
 	"POST /login": "another session of the same person", "POST /logout": "nobody is signed in any more", "POST /me": "the same choice",
-	"POST /p/:ns/:name/run": "key", "POST /p/:ns/:name/:no/-/rerun": "key", "POST /p/:ns/:name/:no/:task/mark": "key",
+	"POST /p/:ns/:name/run": "key", "POST /p/:ns/:name/:no/-/rerun": "key", "POST /p/:ns/:name/:no/:task/mark": "key", "POST /p/:ns/:name/:no/:task/answer": "key",
 	"POST /p/:ns/:name/pause": "it is paused already", "POST /p/:ns/:name/resume": "it goes on already", "POST /p/:ns/:name/:no/-/cancel": "it was asked to stop already",
 	"POST /p/:ns/:name/backfill": "its last page carries the key, which tests of backfills send twice", "POST /backfills/:id/change": "the same numbers",
 	"POST /backfills/:id/pause": "it is paused already", "POST /backfills/:id/resume": "it goes on already", "POST /backfills/:id/cancel": "it was canceled already",
@@ -499,6 +499,7 @@ func TestAFormThatIsSentTwiceDoesOneThing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.full()
+	w.asks()
 	s, err := web.New(web.Config{App: app.New(app.Config{})})
 	if err != nil {
 		t.Fatal(err)
@@ -517,9 +518,10 @@ func TestAFormThatIsSentTwiceDoesOneThing(t *testing.T) {
 		at     string
 		fields []string
 	}{
-		"/p/:ns/:name/run":            {"/p/default/nightly_etl/run", []string{"param.region", "us"}},
-		"/p/:ns/:name/:no/:task/mark": {"/p/default/nightly_etl/6/load/mark", []string{"state", "skipped", "reason", "x"}},
-		"/p/:ns/:name/:no/-/rerun":    {"/p/default/nightly_etl/5/-/rerun?mode=all", nil},
+		"/p/:ns/:name/run":              {"/p/default/nightly_etl/run", []string{"param.region", "us"}},
+		"/p/:ns/:name/:no/:task/mark":   {"/p/default/nightly_etl/6/load/mark", []string{"state", "skipped", "reason", "x"}},
+		"/p/:ns/:name/:no/:task/answer": {"/p/default/month_close/1/sign_off/answer", []string{"decision", "approved", "comment", "x"}},
+		"/p/:ns/:name/:no/-/rerun":      {"/p/default/nightly_etl/5/-/rerun?mode=all", nil},
 	} {
 		delete(keyed, path)
 		key := regexp.MustCompile(`name="key" value="([A-Z0-9]+)"`).FindStringSubmatch(v.get(form.at).text)
