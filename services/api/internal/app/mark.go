@@ -97,6 +97,11 @@ func markedOutputs(g *flow.Graph, ordinal int, req api.MarkRequest) ([]byte, err
 		}
 		written[name] = pipeline.RawOutput{Text: text}
 	}
+	for _, o := range t.Outputs {
+		if _, ok := written[o.Name]; !ok && o.Required {
+			return nil, api.Errorf(api.Unprocessable, "output %s is missing: a mark that gives outputs gives all that are required", o.Name)
+		}
+	}
 	checked, bad := t.CheckOutputs(written)
 	if bad != nil {
 		return nil, api.Errorf(api.Unprocessable, "%s", bad.Detail)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/synthesizer-dev/synthesizer/cli/api"
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/cli/schedule"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/revision"
@@ -276,6 +277,8 @@ type TaskPage struct {
 	Command, Script string
 	Limit           int  // extra attempts that its own failures may cost
 	Awaits          bool // it runs on no executor: it has no attempts and no log
+	// Outputs are those that it declares, where a mark may give them.
+	Outputs []api.Param
 }
 
 // TaskPage reads a task of a run, or an item, with its attempts.
@@ -315,6 +318,13 @@ func (a *App) TaskPage(ctx context.Context, by Actor, ref RunRef, task string, i
 	for _, t := range allTasks(def.Graph.Pipeline()) {
 		if t.Name == task {
 			page.Limit, page.Script, page.Awaits = t.Retry.Limit, t.Run, t.Kind.Awaits()
+			if ordinal, ok := def.Graph.Ordinal(task); ok && (index != nil || !def.Graph.Fan(ordinal)) {
+				for _, o := range t.Outputs {
+					out := describeParam(pipeline.Param{Name: o.Name, Schema: o.Schema})
+					out.Required, out.Description = o.Required, o.Description
+					page.Outputs = append(page.Outputs, out)
+				}
+			}
 			for i, arg := range t.Command {
 				if i > 0 {
 					page.Command += " "

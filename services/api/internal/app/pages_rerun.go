@@ -76,9 +76,14 @@ type RerunPage struct {
 	// Names of the tasks that would run again; of a fan-out of which some items stay,
 	// with how many do not.
 	Chosen, After, Finally []string
+	// Newest is the newest revision of the pipeline; 0: it was removed.
+	Newest int
 	// Refused says why none would.
 	Refused *api.Error
 }
+
+// RerunLatest is the mode of a page about a new run of the newest revision.
+const RerunLatest = "latest"
 
 // RerunPage works out what a rerun would do. Nothing is changed.
 func (a *App) RerunPage(ctx context.Context, by Actor, ref RunRef, mode, task string) (RerunPage, error) {
@@ -99,15 +104,33 @@ func (a *App) RerunPage(ctx context.Context, by Actor, ref RunRef, mode, task st
 	if err != nil {
 		return page, err
 	}
+	p, err := a.find(ctx, q, by, ref.of())
+	if err != nil {
+		return page, err
+	}
+	if p.RemovedAt == nil {
+		newest, err := a.revisions.One(ctx, q, p.RevisionID)
+		if err != nil {
+			return page, err
+		}
+		page.Newest = newest.Number
+	}
 	m, from := flow.RerunMode(mode), 0
 	switch m {
+	case RerunLatest:
+		if row.Run.EndedAt == nil {
+			page.Refused, _ = errors.AsType[*api.Error](reopenError(reopen.ErrOpen, row, ""))
+		} else if page.Newest == 0 {
+			page.Refused = errRemoved(ref.of())
+		}
+		return page, nil
 	case flow.RerunFailed, flow.RerunAll:
 	case flow.RerunFrom:
 		if from, err = ordinalOf(def, exactly(row), task); err != nil {
 			return page, err
 		}
 	default:
-		return page, api.Errorf(api.Malformed, "mode %s is no way to rerun", show(mode)).WithHint("failed, from or all")
+		return page, api.Errorf(api.Malformed, "mode %s is no way to rerun", show(mode)).WithHint("failed, from, all or latest")
 	}
 	refuse := func(err error) (RerunPage, error) {
 		if e, ok := errors.AsType[*api.Error](reopenError(err, row, m)); ok {

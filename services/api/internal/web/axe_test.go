@@ -64,6 +64,7 @@ var screens = []struct{ name, path string }{
 	{"run-form-like", "/p/default/nightly_etl/run?like=7"},
 	{"cancel", "/p/default/nightly_etl/7/-/cancel"},
 	{"rerun", "/p/default/nightly_etl/6/-/rerun?mode=failed"},
+	{"rerun-latest", "/p/default/nightly_etl/6/-/rerun?mode=latest"},
 	{"rerun-refused", "/p/default/nightly_etl/7/-/rerun?mode=all"},
 	{"mark", "/p/default/nightly_etl/6/load/mark"},
 	{"mark-open", "/p/default/nightly_etl/7/extract_customers/mark"},

@@ -193,6 +193,7 @@ type MarkPage struct {
 	Now     Look
 	Open    bool // the run goes on
 	States  []Option
+	Fields  []Field // its declared outputs
 	Typed   string
 	Problem string
 	Action  string
@@ -292,8 +293,9 @@ type ConfirmPage struct {
 	// Where the reason is shown, if not on the run.
 	ReasonHint string
 	Required   bool
-	Check      string // label of a box that does more; empty: there is none
-	Backfill   int64  // what it is about; 0: no backfill
+	Choices    []Option // other ways, each with its page
+	Check      string   // label of a box that does more; empty: there is none
+	Backfill   int64    // what it is about; 0: no backfill
 	Typed      string
 	Until      bool
 	UntilAt    string

@@ -2,9 +2,13 @@ package web
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -41,7 +45,10 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 	page.Back, page.May = ref.Run(number), may(who, api.RoleOperator, ref.Namespace)
 	page.Reason, page.Button = "Note", "Re-run"
 	command := fmt.Sprintf("synctl rerun %s#%d", ref.Command(), number)
+	page.Choices = rerunChoices(ref, got, mode, task)
 	switch flow.RerunMode(mode) {
+	case app.RerunLatest:
+		page.Heading, page.Command = page.Title+" as a new run?", command+" --rev latest"
 	case flow.RerunFailed:
 		page.Heading, page.Command = page.Title+": what did not go well?", command+" --failed"
 	case flow.RerunFrom:
@@ -52,6 +59,15 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 	if got.Refused != nil {
 		page.Sentence = []string{sentence(got.Refused.Message), sentence(got.Refused.Hint)}
 		page.Button = ""
+		return page, nil
+	}
+	if mode == app.RerunLatest {
+		page.Sentence = []string{fmt.Sprintf("Revision %d makes a new run, with the interval of this one and its params:", got.Newest), fmt.Sprintf("#%d stays as it is.", number)}
+		if params := paramsText(got.Run.Params, 400); params != "" {
+			page.Names = []string{params}
+		} else {
+			page.Sentence[0] = fmt.Sprintf("Revision %d makes a new run, with the interval of this one. It had no params.", got.Newest)
+		}
 		return page, nil
 	}
 	for _, part := range []struct {
@@ -73,12 +89,36 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 	return page, nil
 }
 
+// rerunChoices are the ways to run a run again, each with its page.
+func rerunChoices(ref Ref, got app.RerunPage, mode, task string) []Option {
+	choice := func(of, label string) Option {
+		o := Option{Label: label, Value: ref.Run(got.Run.Number, "-", "rerun") + query("mode", of), Chosen: of == mode}
+		if of == string(flow.RerunFrom) {
+			o.Value += "&task=" + url.QueryEscape(task)
+		}
+		return o
+	}
+	same := fmt.Sprintf("revision %d", got.Run.Revision)
+	list := []Option{choice("failed", "What failed, "+same)}
+	if mode == string(flow.RerunFrom) {
+		list = append(list, choice("from", "From "+task+", "+same))
+	}
+	list = append(list, choice("all", "All, "+same))
+	if got.Newest > 0 {
+		list = append(list, choice(app.RerunLatest, fmt.Sprintf("A new run, revision %d (newest)", got.Newest)))
+	}
+	return list
+}
+
 func number64(n int) string { return number(int64(n)) }
 
 func (s *Server) rerun(c echo.Context) error {
 	ref := runRef(c)
 	req := api.RerunRequest{Mode: api.RerunRequestMode(c.QueryParam("mode")), Task: c.QueryParam("task"), Note: c.FormValue("reason")}
-	run, _, err := s.app.Rerun(c.Request().Context(), actor(c), ref, cut(c.FormValue("key"), 64), req)
+	if c.QueryParam("mode") == app.RerunLatest {
+		req.Mode, req.Latest = "", true
+	}
+	run, created, err := s.app.Rerun(c.Request().Context(), actor(c), ref, cut(c.FormValue("key"), 64), req)
 	if e := explain(err); e != nil {
 		if e.Code != api.Conflict && e.Code != api.Unprocessable && e.Code != api.QueueFull {
 			return err
@@ -88,9 +128,16 @@ func (s *Server) rerun(c echo.Context) error {
 			return other
 		}
 		page.Problem, page.Typed = sentence(e.Message), req.Note
+		for _, p := range e.Problems {
+			page.Problem += " " + sentence(p.Message)
+		}
 		return s.render(c, e.Code.Status(), ConfirmMain(page), page.Base, nil)
 	}
-	s.flash(c, fmt.Sprintf("%s #%d runs again.", ref.Pipeline, run.Number))
+	if created {
+		s.flash(c, fmt.Sprintf("Started %s #%d.", ref.Pipeline, run.Number))
+	} else {
+		s.flash(c, fmt.Sprintf("%s #%d runs again.", ref.Pipeline, run.Number))
+	}
 	return c.Redirect(http.StatusSeeOther, refOf(run.Pipeline, false).Run(run.Number))
 }
 
@@ -131,7 +178,58 @@ func (s *Server) confirmMark(c echo.Context) (MarkPage, error) {
 			page.States = append(page.States, Option{Value: string(state), Label: string(state)})
 		}
 	}
+	given := url.Values{}
+	for name, v := range got.Task.Outputs {
+		given[prefix+name] = formValues(v)
+	}
+	page.outputs(got.Outputs, given)
 	return page, nil
+}
+
+// outputs makes a field of each declared output, with what was given.
+func (p *MarkPage) outputs(declared []api.Param, given url.Values) {
+	p.Fields = nil
+	for i, o := range declared {
+		if o.Type == "boolean" {
+			o.Enum = []json.RawMessage{json.RawMessage("true"), json.RawMessage("false")}
+		}
+		f := field(i, o, given)
+		f.Required = false // without any, those that are there stay
+		p.Fields = append(p.Fields, f)
+	}
+}
+
+// texts reads the outputs of the form. What is empty is not given.
+func (p *MarkPage) texts(form url.Values) map[string]string {
+	out := map[string]string{}
+	for _, f := range p.Fields {
+		values := form[prefix+f.Name]
+		if f.Widget == "check" && len(values) > 0 {
+			if list, err := json.Marshal(values); err == nil {
+				out[f.Name] = string(list)
+			}
+		} else if len(values) > 0 && values[0] != "" {
+			out[f.Name] = strings.ReplaceAll(values[0], "\r\n", "\n")
+		}
+	}
+	return out
+}
+
+// again shows what was typed once more, with what is wrong beside the output that it is about.
+func (p *MarkPage) again(form url.Values, e *api.Error) {
+	for i := range p.Fields {
+		f := &p.Fields[i]
+		values := form[prefix+f.Name]
+		if f.Value = ""; len(values) > 0 {
+			f.Value = values[0]
+		}
+		for j := range f.Options {
+			f.Options[j].Chosen = slices.Contains(values, f.Options[j].Value)
+		}
+		if strings.HasPrefix(e.Message, "output "+f.Name+" ") || strings.HasPrefix(e.Message, "output "+f.Name+":") {
+			f.Error = sentence(e.Message)
+		}
+	}
 }
 
 // lastNumber is the number of the last attempt of a task.
@@ -148,17 +246,25 @@ func (s *Server) mark(c echo.Context) error {
 		return err
 	}
 	ref := runRef(c)
-	req := api.MarkRequest{State: api.MarkRequestState(c.FormValue("state")), Reason: c.FormValue("reason"), Index: index}
-	run, err := s.app.Mark(c.Request().Context(), actor(c), ref, name, cut(c.FormValue("key"), 64), req)
+	form, err := c.FormParams()
+	if err != nil {
+		return api.Errorf(api.Malformed, "the form cannot be read")
+	}
+	page, err := s.confirmMark(c)
+	if err != nil {
+		return err
+	}
+	req := api.MarkRequest{State: api.MarkRequestState(form.Get("state")), Reason: form.Get("reason"), Index: index}
+	if req.State == api.MarkRequestStateSucceeded {
+		req.Outputs = page.texts(form)
+	}
+	run, err := s.app.Mark(c.Request().Context(), actor(c), ref, name, cut(form.Get("key"), 64), req)
 	if e := explain(err); e != nil {
 		if e.Code != api.Conflict && e.Code != api.Unprocessable {
 			return err
 		}
-		page, other := s.confirmMark(c)
-		if other != nil {
-			return other
-		}
 		page.Problem, page.Typed = sentence(e.Message), req.Reason
+		page.again(form, e)
 		for i := range page.States {
 			page.States[i].Chosen = page.States[i].Value == string(req.State)
 		}

@@ -82,6 +82,8 @@ func (s *Server) Routes() []access.Route {
 	}
 	runForm := post("/p/:ns/:name/run", access.Operator, s.startRun)
 	runForm.Body = 512 << 10
+	markForm := post("/p/:ns/:name/:no/:task/mark", access.Operator, s.mark)
+	markForm.Body = runForm.Body
 	backfillForm := post("/p/:ns/:name/backfill", access.Operator, s.startBackfill)
 	backfillForm.Body = runForm.Body
 	secretForm, varForm := post("/secrets/set", access.Author, s.setSecret), post("/vars/set", access.Author, s.setVar)
@@ -118,7 +120,7 @@ func (s *Server) Routes() []access.Route {
 		get("/p/:ns/:name/:no/-/rerun", s.rerunPage),
 		post("/p/:ns/:name/:no/-/rerun", access.Operator, s.rerun),
 		get("/p/:ns/:name/:no/:task/mark", s.markPage),
-		post("/p/:ns/:name/:no/:task/mark", access.Operator, s.mark),
+		markForm,
 		get("/p/:ns/:name/:no/:task/answer", s.answerPage),
 		post("/p/:ns/:name/:no/:task/answer", access.Operator, s.answer),
 		get("/p/:ns/:name/:no/:task", s.newestAttempt),
