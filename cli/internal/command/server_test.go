@@ -96,6 +96,21 @@ func newContract(t testing.TB) *contract {
 			return a, nil
 		})
 	}
+	answer("GET /api/v1/pipelines/{ns}/{name}/backfill", previewed)
+	answer("POST /api/v1/pipelines/{ns}/{name}/backfill", func(w http.ResponseWriter, _ *http.Request) (any, error) {
+		w.WriteHeader(http.StatusCreated)
+		return backfilled(3, api.BackfillStateRunning), nil
+	})
+	answer("GET /api/v1/backfills", func(http.ResponseWriter, *http.Request) (any, error) {
+		done := backfilled(2, api.BackfillStateDone)
+		done.Waiting, done.Open, done.Succeeded, done.Failed = 0, 0, 7, 1
+		return api.BackfillPage{Items: []api.Backfill{backfilled(3, api.BackfillStateRunning), done}}, nil
+	})
+	answer("GET /api/v1/backfills/{id}", steered(api.BackfillStateRunning))
+	answer("PATCH /api/v1/backfills/{id}", steered(api.BackfillStateRunning))
+	answer("POST /api/v1/backfills/{id}/pause", steered(api.BackfillStatePaused))
+	answer("POST /api/v1/backfills/{id}/resume", steered(api.BackfillStateRunning))
+	answer("POST /api/v1/backfills/{id}/cancel", steered(api.BackfillStateCanceled))
 	answer("GET /api/v1/approvals", func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		if r.URL.Query().Get("namespace") == "finance" {
 			return api.ApprovalPage{Items: []api.Approval{{Pipeline: "finance/load", Run: 7, Task: "sign_off", Prompt: "Load?\nReally?", AskedAt: now.Add(-time.Minute)}}}, nil
@@ -450,6 +465,38 @@ func (s *contract) mark(_ http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	run.Tasks = []api.Task{}
 	return run, err
+}
+
+// backfilled is a backfill of nightly_etl.
+func backfilled(id int64, state api.BackfillState) api.Backfill {
+	day := time.Date(2026, 10, 20, 0, 0, 0, 0, time.UTC)
+	return api.Backfill{
+		ID: id, Pipeline: "default/nightly_etl", Schedule: "default", Timezone: "Europe/Amsterdam", From: day, Until: day.AddDate(0, 0, 8), Where: "missing", Order: "newest",
+		Max: 3, PoolShare: 30, RequestedBy: "ana", State: state, CreatedAt: now, Ticks: 8, Waiting: 4, Open: 1, Succeeded: 2, Failed: 1, Seconds: 500, URL: "https://synth.example.com/backfills/3",
+	}
+}
+
+// steered gives one backfill, in the state that it has then.
+func steered(state api.BackfillState) func(http.ResponseWriter, *http.Request) (any, error) {
+	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		if r.PathValue("id") != "3" {
+			return nil, api.Errorf(api.NotFound, "there is no backfill %s", r.PathValue("id")).WithHint("synctl backfill ls")
+		}
+		b := backfilled(3, state)
+		b.Items = []api.BackfillTick{{At: b.Until, Local: "2026-10-27T02:00", State: "failed", RunNumber: 17, Run: "default/nightly_etl#17"}, {At: b.From, Local: "2026-10-20T02:00", State: "waiting"}}
+		return b, nil
+	}
+}
+
+// previewed is what a backfill of nightly_etl would do.
+func previewed(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if r.PathValue("name") != "nightly_etl" {
+		return nil, api.Errorf(api.Unprocessable, "%s has no schedule, so it has no ticks to make up for", r.PathValue("name"))
+	}
+	return api.BackfillPreview{
+		Pipeline: "default/nightly_etl", Schedule: "default", Timezone: "Europe/Amsterdam", Where: "missing", Ticks: 8, Run: 3, Counts: map[string]int{"succeeded": 4, "failed": 1}, Seconds: 1500, Limit: 5, Hash: "h4sh",
+		Items: []api.BackfillTick{{At: now, Local: "2026-10-27T02:00", State: "run"}, {At: now, Local: "2026-10-25T02:00", Note: "first", State: "failed", Detail: "run #12 failed"}},
+	}, nil
 }
 
 func send(w http.ResponseWriter, kind string, data any) {
