@@ -62,11 +62,10 @@ func (s *Server) confirmRerun(c echo.Context) (ConfirmPage, error) {
 		return page, nil
 	}
 	if mode == app.RerunLatest {
-		page.Sentence = []string{fmt.Sprintf("Revision %d makes a new run, with the interval of this one and its params:", got.Newest), fmt.Sprintf("#%d stays as it is.", number)}
+		page.Sentence = []string{fmt.Sprintf("#%d stays as it is. Revision %d makes a new run, with the interval of this one.", number, got.Newest)}
 		if params := paramsText(got.Run.Params, 400); params != "" {
+			page.Sentence = append(page.Sentence, "Its params too, if they fit:")
 			page.Names = []string{params}
-		} else {
-			page.Sentence[0] = fmt.Sprintf("Revision %d makes a new run, with the interval of this one. It had no params.", got.Newest)
 		}
 		return page, nil
 	}
