@@ -68,6 +68,9 @@ func lookOfFailure(reason string) look {
 }
 
 func lookOfTask(t api.Task) look {
+	if atWork(t) {
+		return lookRunning
+	}
 	switch t.State {
 	case api.TaskStateWaiting:
 		switch t.Reason {
@@ -125,9 +128,16 @@ func lastAttempt(t api.Task) api.Attempt {
 	return api.Attempt{}
 }
 
+// atWork says that a fan-out has begun: what it does its items do.
+func atWork(t api.Task) bool {
+	return t.Items != nil && t.Items.Total > 0 && t.State == api.TaskStateReady
+}
+
 // taskWords is a task's state as a person would say it.
 func taskWords(t api.Task) string {
 	switch {
+	case atWork(t):
+		return "running"
 	case t.Reason == "marked" && t.Detail != "":
 		return cleanLine(t.Detail)
 	case t.State == api.TaskStateFailed && t.Reason == "exit" && lastAttempt(t).ExitCode != nil:
@@ -146,7 +156,7 @@ func taskWords(t api.Task) string {
 		return "waits for its run"
 	case t.State == api.TaskStateReady:
 		return "ready, no free executor"
-	case t.Reason != "":
+	case t.Reason != "" && t.Reason != string(t.State):
 		return string(t.State) + ": " + strings.ReplaceAll(cleanLine(t.Reason), "_", " ")
 	default:
 		return string(t.State)

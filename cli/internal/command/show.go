@@ -219,7 +219,7 @@ func (c *call) runText(run api.Run, k clock) string {
 		f.add("ended", full(*run.EndedAt)+", took "+took(run.StartedAt, run.EndedAt, k.now))
 	}
 	if run.CanceledBy != "" {
-		f.add("canceled by", cleanLine(run.CanceledBy+" "+run.CancelReason))
+		f.add("canceled by", strings.TrimSpace(cleanLine(run.CanceledBy+" "+run.CancelReason)))
 	}
 	f.add("revision", itoa(run.Revision))
 	f.add("id", fmt.Sprint(run.ID))
