@@ -362,18 +362,14 @@ func (c *call) listTokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var list []api.Token
-	p := api.ListTokensParams{Limit: api.MaxPage}
-	for {
+	p := api.ListTokensParams{}
+	list, _, err := collect(-1, func(cursor string, n int) ([]api.Token, string, error) {
+		p.Cursor, p.Limit = cursor, n
 		page, err := server.Tokens(ctx, p)
-		if err != nil {
-			return err
-		}
-		list = append(list, page.Items...)
-		if page.Next == "" {
-			break
-		}
-		p.Cursor = page.Next
+		return page.Items, page.Next, err
+	}, nil)
+	if err != nil {
+		return err
 	}
 	if c.ui.machine() {
 		return listed(c, list, func(t api.Token) string { return strconv.FormatInt(t.ID, 10) })

@@ -142,16 +142,14 @@ func (c *call) approvals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var list []api.Approval
-	for p := (api.ListApprovalsParams{Namespace: c.givenNamespace(), Limit: api.MaxPage}); ; {
+	p := api.ListApprovalsParams{Namespace: c.givenNamespace()}
+	list, _, err := collect(-1, func(cursor string, n int) ([]api.Approval, string, error) {
+		p.Cursor, p.Limit = cursor, n
 		page, err := server.Approvals(ctx, p)
-		if err != nil {
-			return err
-		}
-		list = append(list, page.Items...)
-		if p.Cursor = page.Next; p.Cursor == "" {
-			break
-		}
+		return page.Items, page.Next, err
+	}, nil)
+	if err != nil {
+		return err
 	}
 	if c.ui.machine() {
 		return listed(c, list, c.questionName)

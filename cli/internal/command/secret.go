@@ -170,18 +170,14 @@ func (c *call) listSecrets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var list []api.Secret
-	p := api.ListSecretsParams{Namespace: ns, Limit: api.MaxPage}
-	for {
+	p := api.ListSecretsParams{Namespace: ns}
+	list, _, err := collect(-1, func(cursor string, n int) ([]api.Secret, string, error) {
+		p.Cursor, p.Limit = cursor, n
 		page, err := server.Secrets(ctx, p)
-		if err != nil {
-			return err
-		}
-		list = append(list, page.Items...)
-		if page.Next == "" {
-			break
-		}
-		p.Cursor = page.Next
+		return page.Items, page.Next, err
+	}, nil)
+	if err != nil {
+		return err
 	}
 	if c.ui.machine() {
 		return listed(c, list, func(s api.Secret) string { return s.Namespace + "/" + s.Name })

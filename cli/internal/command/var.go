@@ -126,18 +126,14 @@ func (c *call) listVars(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var list []api.Var
-	p := api.ListVarsParams{Namespace: ns, Limit: api.MaxPage}
-	for {
+	p := api.ListVarsParams{Namespace: ns}
+	list, _, err := collect(-1, func(cursor string, n int) ([]api.Var, string, error) {
+		p.Cursor, p.Limit = cursor, n
 		page, err := server.Vars(ctx, p)
-		if err != nil {
-			return err
-		}
-		list = append(list, page.Items...)
-		if page.Next == "" {
-			break
-		}
-		p.Cursor = page.Next
+		return page.Items, page.Next, err
+	}, nil)
+	if err != nil {
+		return err
 	}
 	if c.ui.machine() {
 		return listed(c, list, func(v api.Var) string { return v.Namespace + "/" + v.Name })
