@@ -119,20 +119,16 @@ func object(data []byte) (map[string]any, error) {
 	return m, nil
 }
 
-// note says to people where a run comes from.
+// note says of a run that ends at once what was wrong. Which run it comes after
+// is a link, which not everybody may follow.
 func (w *want) note() string {
-	t := w.trigger
-	if t == nil {
+	if !w.ended() {
 		return ""
 	}
-	note := fmt.Sprintf("after %s/%s #%d", t.event.Namespace, t.event.Pipeline, t.event.Number)
-	if t.failed != "" {
-		note += ": " + t.detail
+	if r := []rune(w.trigger.detail); len(r) > maxNoteLength {
+		return string(r[:maxNoteLength-1]) + "…"
 	}
-	if r := []rune(note); len(r) > maxNoteLength {
-		note = string(r[:maxNoteLength-1]) + "…"
-	}
-	return note
+	return w.trigger.detail
 }
 
 // endFailed ends the runs that fail at once.
