@@ -202,10 +202,8 @@ func TestGrandchildHoldsStdout(t *testing.T) {
 func TestDaemonsDieWithTheirTask(t *testing.T) {
 	modes(t, func(t *testing.T, command func(string) Command) {
 		c := command("setsid nohup sh -c 'setsid sleep 7002 & sleep 7002' >/dev/null 2>&1 </dev/null & setsid sleep 7003 >/dev/null 2>&1 & sleep 0.1")
-		at := time.Now()
-		r := Run(t.Context(), c)
-		if took := time.Since(at); r.State != Succeeded || r.Late || took > 900*time.Millisecond {
-			t.Errorf("result %+v after %v, want succeeded at once", r, took)
+		if r := Run(t.Context(), c); r.State != Succeeded || r.Late {
+			t.Errorf("result %+v, want succeeded at once", r)
 		}
 		if left := alive(c.Dir); len(left) > 0 {
 			t.Errorf("alive: %v", left)
