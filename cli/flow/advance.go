@@ -275,15 +275,16 @@ func (s *step) due(o int) {
 	}
 }
 
-// foresee asks for rows that a task which never ran is going to touch, so that a long
-// cascade takes few rounds. What is asked for grows with what is known: rounds
-// are logarithmic and little is read in vain.
+// foresee asks for rows that a task which never ran is going to touch, and for the
+// outputs that what comes after it reads, so that a long cascade takes few
+// rounds. What is asked for grows with what is known: rounds are logarithmic and
+// little is read in vain.
 func (s *step) foresee(o int) {
 	if s.born {
 		return
 	}
 	if s.foreseen == nil {
-		s.foreseen, s.budget = map[int]bool{}, 16+2*len(s.in.Tasks)
+		s.foreseen, s.budget = map[int]bool{}, 16+2*(len(s.in.Tasks)+len(s.in.Outputs))
 	}
 	queue := []int{o}
 	for len(queue) > 0 && s.budget > 0 {
@@ -305,6 +306,7 @@ func (s *step) foresee(o int) {
 					s.budget--
 				}
 			}
+			s.budget -= s.askOutputs(s.g.nodes[c].when.reads)
 		}
 	}
 }

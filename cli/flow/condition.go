@@ -135,6 +135,12 @@ func (s *step) ready(rd reads, sure bool) bool {
 			ok = false
 		}
 	}
+	return s.askOutputs(rd) == 0 && ok
+}
+
+// askOutputs asks for outputs that are read and not there, and says of how many
+// tasks. Of one whose row is not known they are asked for, too.
+func (s *step) askOutputs(rd reads) (asked int) {
 	for _, o := range rd.outputs {
 		r := s.known(o)
 		if r != nil && (r.State != Succeeded || r.Fan != nil && r.Fan.Items == 0) {
@@ -145,10 +151,10 @@ func (s *step) ready(rd reads, sure bool) bool {
 				s.missing.outputs = map[int]bool{}
 			}
 			s.missing.outputs[o] = true
-			ok = false
+			asked++
 		}
 	}
-	return ok
+	return asked
 }
 
 // holds says whether a task runs. ok is false if something is missing.

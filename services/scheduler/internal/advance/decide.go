@@ -42,15 +42,18 @@ func (a *Advancer) Start(ctx context.Context, q *db.Queries, runs []Born) (Outco
 	return a.Decide(ctx, q, subjects)
 }
 
-// rounds bounds how often one decision may ask for more rows. A decision asks
-// for what follows from a failure at once, so few are ever needed.
-const rounds = 50
-
 // Decide lets flow decide about each subject, loading for all of them together
 // what they lack, writes the decisions, and does in bulk what they ask for,
 // until nothing follows any more.
 func (a *Advancer) Decide(ctx context.Context, q *db.Queries, subjects []*subject) (Outcome, error) {
 	var out Outcome
+	// What cannot begin ends at once, and what comes after it may be of the same
+	// kind: at the worst each round is about one task.
+	rounds := 10
+	for _, s := range subjects {
+		tasks, finally := s.rev.Graph.Size()
+		rounds = max(rounds, 2*(tasks+finally)+10)
+	}
 	for range rounds {
 		if len(subjects) == 0 {
 			return out, nil
@@ -89,7 +92,9 @@ func (a *Advancer) Decide(ctx context.Context, q *db.Queries, subjects []*subjec
 	return out, errUndecided
 }
 
-// settle brings every subject to its decision.
+// settle brings every subject to its decision. Each round loads something that
+// was not there before, or fails, so there are no more than there are rows; flow
+// asks ahead, so there are few.
 func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subject) error {
 	if err := loadActive(ctx, q, subjects); err != nil {
 		return err
@@ -98,7 +103,7 @@ func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subjec
 		return err
 	}
 	open := subjects
-	for range rounds {
+	for {
 		var ask []*subject
 		for _, s := range open {
 			if s.start {
@@ -124,7 +129,6 @@ func (a *Advancer) settle(ctx context.Context, q *db.Queries, subjects []*subjec
 		}
 		open = ask
 	}
-	return errUndecided
 }
 
 // A Fact is what of a run never changes.

@@ -2,6 +2,7 @@ package advance_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -306,4 +307,59 @@ func TestRollupsKnowTheNewestRunAndCountFailures(t *testing.T) {
 	if got, want := schedtest.Value[int32](w, `SELECT failures_in_row FROM pipeline_stat`), int32(4); got != want {
 		t.Errorf("failures in a row = %d, want %d", got, want)
 	}
+}
+
+// However long a cascade is, one decision goes to its end: here each task that is
+// skipped reads outputs of a task of its own.
+func TestALongCascadeThatReadsOutputsEnds(t *testing.T) {
+	t.Parallel()
+	const n = 120
+	var text strings.Builder
+	text.WriteString("name: p\ntasks:\n  t0: {run: x}\n")
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&text, "  s%d: {run: x, outputs: {changed: {type: boolean}}}\n", i)
+		fmt.Fprintf(&text, "  t%d:\n    needs: [t%d, s%d]\n    if: none_failed() && needs.s%d.outputs.changed\n    run: x\n", i, i-1, i, i)
+	}
+	w := schedtest.New(t)
+	w.Register(text.String(), time.Time{})
+	run := w.Trigger("p")
+	w.Settle()
+	var first db.ClaimReadyRow
+	for _, c := range w.Claims(2 * n) {
+		if w.Name(c) == "t0" {
+			first = c
+		} else {
+			w.End(c, "succeeded", `{"changed": false}`)
+		}
+	}
+	w.Settle()
+	w.End(first, "succeeded", "")
+	w.Settle()
+	want(t, "run", w.RunState(run), "succeeded")
+	w.Check()
+}
+
+// Nor does it matter how many tasks in a row cannot begin.
+func TestALongChainOfTasksThatCannotBeginEnds(t *testing.T) {
+	t.Parallel()
+	const n = 80
+	var text strings.Builder
+	text.WriteString("name: p\ntasks:\n")
+	for i := range n {
+		fmt.Fprintf(&text, "  t%d:\n", i)
+		if i > 0 {
+			fmt.Fprintf(&text, "    needs: t%d\n    if: always()\n", i-1)
+		}
+		text.WriteString("    for_each: [x]\n    wait: {for: \"${{ duration(item) }}\"}\n")
+	}
+	w := schedtest.New(t)
+	w.Register(text.String(), time.Time{})
+	run, next := w.Trigger("p"), w.Trigger("p")
+	w.Settle()
+	want(t, "run", w.RunState(run), "failed:tasks")
+	want(t, "the next", w.RunState(next), "failed:tasks")
+	if n := schedtest.Value[int](w, `SELECT count(*)::int FROM repair`); n > 0 {
+		t.Errorf("%d repairs", n)
+	}
+	w.Check()
 }
