@@ -317,7 +317,7 @@ func (q *Queries) PoolNames(ctx context.Context, namespace string) ([]string, er
 
 const poolQueue = `-- name: PoolQueue :many
 SELECT h.run_id, h.number, h.slots, h.since, t.name, r.namespace, r.pipeline, r.number AS run_number,
-    EXISTS (SELECT FROM open_run AS o WHERE o.run_id = h.run_id AND o.backfill_id IS NOT NULL)::boolean AS backfill
+    EXISTS (SELECT FROM open_run AS o WHERE o.run_id = h.run_id AND o.backfill_id <> 0)::boolean AS backfill
 FROM (
     SELECT w.run_id, w.number, w.slots, w.since, w.rank
     FROM waiter AS w

@@ -43,6 +43,7 @@ func TestPoolsAreVisible(t *testing.T) {
 		exec(fmt.Sprintf(`INSERT INTO waiter (run_id, number, attempt, pool_id, slots, pipeline_id, revision_id, lane, rank, since)
 			SELECT k.*, 1, %d, now() - interval '%d min' FROM (%s %d) AS k`, 100-i, i+1, common, row(w.name, w.namespace, 1)))
 	}
+	exec("UPDATE open_run SET backfill_id = 7 WHERE run_id = (SELECT id FROM run WHERE pipeline = 'a' AND number = 2)")
 	list, err := c.Pools(ctx, api.ListPoolsParams{})
 	if err != nil || len(list.Items) != 3 || list.Items[1].Name != "wh" {
 		t.Fatalf("pools: %+v, %v", list, err)
@@ -68,7 +69,11 @@ func TestPoolsAreVisible(t *testing.T) {
 		if p.Index != nil {
 			index = fmt.Sprintf("[%d]", *p.Index)
 		}
-		return fmt.Sprintf("%s/%s#%d/%s%s %s %d %s %s %d", p.Namespace, p.Pipeline, p.Run, p.Task, index, p.State, p.Slots, p.Executor, p.Host, p.Position)
+		of := ""
+		if p.Backfill {
+			of = " backfill"
+		}
+		return fmt.Sprintf("%s/%s#%d/%s%s %s %d %s %s %d%s", p.Namespace, p.Pipeline, p.Run, p.Task, index, p.State, p.Slots, p.Executor, p.Host, p.Position, of)
 	}
 	lines := func(d api.PoolDetail) string {
 		var out []string
@@ -85,7 +90,7 @@ func TestPoolsAreVisible(t *testing.T) {
 finance/b#1/t ready 1   0
 default/a#3/t[0] waiting 1   1
 finance/b#2/t[0] waiting 1   2
-default/a#2/t[0] waiting 1   3`
+default/a#2/t[0] waiting 1   3 backfill`
 	if got := lines(d); got != whole {
 		t.Errorf("got\n%s\nwant\n%s", got, whole)
 	}
@@ -101,7 +106,7 @@ default/a#2/t[0] waiting 1   3`
 /#0/ ready 1   0
 default/a#3/t[0] waiting 1   1
 /#0/ waiting 1   2
-default/a#2/t[0] waiting 1   3`
+default/a#2/t[0] waiting 1   3 backfill`
 	if d, err = eyes.Pool(ctx, "default", "wh", 0); err != nil || lines(d) != part {
 		t.Errorf("of one who may not see finance: %v\n%s", err, lines(d))
 	}
