@@ -199,7 +199,8 @@ func (q *Queries) FollowUpsOf(ctx context.Context, arg FollowUpsOfParams) ([]Fol
 }
 
 const lockFollowUps = `-- name: LockFollowUps :many
-SELECT k.upstream_run_id, k.pipeline_id, k.ordinal, k.depth, p.namespace, p.name AS pipeline, (p.paused_at IS NOT NULL)::boolean AS paused,
+SELECT k.upstream_run_id, k.pipeline_id, k.ordinal, k.depth, p.namespace, p.name AS pipeline,
+    (p.paused_at IS NOT NULL AND (p.paused_until IS NULL OR p.paused_until > now()))::boolean AS paused,
     r.number, r.namespace AS upstream_namespace, r.pipeline AS upstream, r.state, r.reason, r.params, r.outputs,
     r.scheduled_at, r.interval_start, r.interval_end, coalesce(r.backfill_id, 0)::bigint AS backfill_id, now()::timestamptz AS now
 FROM (

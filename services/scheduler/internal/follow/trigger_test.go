@@ -143,6 +143,15 @@ func TestAPausedPipelineIsNotStartedByATrigger(t *testing.T) {
 	w.RunAll(w.Trigger("up"), succeed)
 	w.Settle()
 	wantRuns(w, "later", "down", 1)
+	// A pause that is over is none, though nobody has taken it away yet.
+	w.Exec(`UPDATE pipeline SET paused_at = now() - interval '1 hour', paused_by = 'ann', paused_until = now() - interval '1 minute' WHERE name = 'down'`)
+	w.RunAll(w.Trigger("up"), succeed)
+	w.Settle()
+	wantRuns(w, "after the end of a pause", "down", 2)
+	w.Exec(`UPDATE pipeline SET paused_until = now() + interval '1 hour' WHERE name = 'down'`)
+	w.RunAll(w.Trigger("up"), succeed)
+	w.Settle()
+	wantRuns(w, "before the end of a pause", "down", 2)
 	w.Check()
 }
 
