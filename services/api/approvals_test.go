@@ -73,4 +73,16 @@ func TestApprovalsAreAnsweredOnce(t *testing.T) {
 		WHERE e.kind = 'task' AND e.cause = 'approval' AND e.reason = 'approved' AND e.actor <> '' AND e.detail ->> 'comment' = 'looks fine'`).Scan(&n); err != nil || n != 1 {
 		t.Errorf("%d events with a wake, %v", n, err)
 	}
+
+	// It may have to ask once more, after a rerun: what was said before counts no more.
+	for _, sql := range []string{
+		`UPDATE approval SET closed_at = now()`,
+		`UPDATE task SET state = 'waiting', reason = '', ended_at = NULL WHERE run_id IN (SELECT id FROM run)`,
+	} {
+		if _, err := s.pool().PGX().Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = c.Answer(ctx, ref, "ask", true, "", api.AnswerRequest{})
+	refused(t, "before it asks again", err, api.Conflict, "does not ask yet")
 }

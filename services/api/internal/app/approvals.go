@@ -135,6 +135,13 @@ func (a *App) Answer(ctx context.Context, by Actor, ref RunRef, task, decision, 
 		}
 		question, asked := all[number]
 		if refused {
+			tasks, err := q.AwaitedTasks(ctx, []int64{row.Run.ID}, []int32{number})
+			if err != nil {
+				return fmt.Errorf("read a task: %w", err)
+			}
+			if len(tasks) == 1 && flow.State(tasks[0].State) == flow.Waiting && tasks[0].Reason != flow.ReasonApproval {
+				question, asked = api.Approval{}, false // that one is from before a rerun
+			}
 			return notOpen(row, task, question, asked)
 		}
 		out = question
