@@ -13,8 +13,8 @@ import (
 
 const answerFollowUps = `-- name: AnswerFollowUps :exec
 WITH k AS (
-    SELECT unnest($1::bigint[]) AS upstream_run_id, unnest($2::bigint[]) AS pipeline_id, unnest($3::smallint[]) AS ordinal,
-        unnest($4::bigint[]) AS run_id, unnest($5::text[]) AS reason, unnest($6::boolean[]) AS told
+    SELECT unnest($1::bigint[]) AS upstream_run_id, unnest($2::bigint[]) AS pipeline_id, unnest($3::smallint[]) AS ordinal, unnest($4::smallint[]) AS depth,
+        unnest($5::bigint[]) AS run_id, unnest($6::text[]) AS reason, unnest($7::boolean[]) AS told
 ), made AS (
     UPDATE follow_up AS f
     SET run_id = k.run_id
@@ -23,6 +23,12 @@ WITH k AS (
       AND f.pipeline_id = k.pipeline_id
       AND f.ordinal = k.ordinal
       AND f.run_id IS NULL
+      AND k.run_id > 0
+), deeper AS (
+    UPDATE follow_up AS f
+    SET depth = k.depth + 1
+    FROM k
+    WHERE f.upstream_run_id = k.run_id
       AND k.run_id > 0
 ), dropped AS (
     DELETE FROM follow_up AS f
@@ -50,18 +56,21 @@ type AnswerFollowUpsParams struct {
 	Upstreams []int64
 	Pipelines []int64
 	Ordinals  []int16
+	Depths    []int16
 	RunIds    []int64
 	Reasons   []string
 	Tolds     []bool
 }
 
 // AnswerFollowUps says which runs triggers got. The rows of those that get none go; run 0 stands for none. It
-// is the last statement that may be waited for: whoever ends a run once more waits for the row.
+// is the last statement that may be waited for: whoever ends a run once more waits for the row. A run that
+// failed at once has asked for others before anybody knew how deep it is: now they learn it.
 func (q *Queries) AnswerFollowUps(ctx context.Context, arg AnswerFollowUpsParams) error {
 	_, err := q.db.Exec(ctx, answerFollowUps,
 		arg.Upstreams,
 		arg.Pipelines,
 		arg.Ordinals,
+		arg.Depths,
 		arg.RunIds,
 		arg.Reasons,
 		arg.Tolds,

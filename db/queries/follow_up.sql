@@ -22,10 +22,11 @@ CROSS JOIN LATERAL (
 ) AS r;
 
 -- AnswerFollowUps says which runs triggers got. The rows of those that get none go; run 0 stands for none. It
--- is the last statement that may be waited for: whoever ends a run once more waits for the row.
+-- is the last statement that may be waited for: whoever ends a run once more waits for the row. A run that
+-- failed at once has asked for others before anybody knew how deep it is: now they learn it.
 -- name: AnswerFollowUps :exec
 WITH k AS (
-    SELECT unnest(@upstreams::bigint[]) AS upstream_run_id, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@ordinals::smallint[]) AS ordinal,
+    SELECT unnest(@upstreams::bigint[]) AS upstream_run_id, unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@ordinals::smallint[]) AS ordinal, unnest(@depths::smallint[]) AS depth,
         unnest(@run_ids::bigint[]) AS run_id, unnest(@reasons::text[]) AS reason, unnest(@tolds::boolean[]) AS told
 ), made AS (
     UPDATE follow_up AS f
@@ -35,6 +36,12 @@ WITH k AS (
       AND f.pipeline_id = k.pipeline_id
       AND f.ordinal = k.ordinal
       AND f.run_id IS NULL
+      AND k.run_id > 0
+), deeper AS (
+    UPDATE follow_up AS f
+    SET depth = k.depth + 1
+    FROM k
+    WHERE f.upstream_run_id = k.run_id
       AND k.run_id > 0
 ), dropped AS (
     DELETE FROM follow_up AS f

@@ -154,6 +154,10 @@ func TestRerunsThatCannotBe(t *testing.T) {
 	if _, err := s.pool().PGX().Exec(ctx, `UPDATE run SET trigger = 'pipeline', state = 'failed', reason = 'params', started_at = NULL WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
 	}
+	deep, id := s.ended(ctx, "succeeded", "succeeded")
+	if _, err := s.pool().PGX().Exec(ctx, `UPDATE run SET trigger = 'pipeline', state = 'failed', reason = 'trigger_depth', params = '{}', started_at = NULL WHERE id = $1`, id); err != nil {
+		t.Fatal(err)
+	}
 	gone, id := s.ended(ctx, "succeeded", "succeeded")
 	if _, err := s.pool().PGX().Exec(ctx, `DELETE FROM run WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
@@ -174,6 +178,7 @@ func TestRerunsThatCannotBe(t *testing.T) {
 		"blocked":         {broken, api.RerunRequest{Mode: "from", Task: "load"}, api.Conflict, []string{"load would be skipped again: extract did not succeed"}},
 		"never started":   {never, api.RerunRequest{Mode: "failed"}, api.Conflict, []string{"never started", "--all"}},
 		"no params":       {unparamed, api.RerunRequest{Mode: "all"}, api.Conflict, []string{"could not be worked out", "synctl run default/rows"}},
+		"nor here":        {deep, api.RerunRequest{Mode: "all"}, api.Conflict, []string{"could not be worked out", "synctl run default/rows"}},
 		"gone":            {gone, api.RerunRequest{Mode: "all"}, api.Gone, []string{"no longer kept"}},
 		"not there":       {client.RunRef{Namespace: "default", Pipeline: "rows", Run: "99"}, api.RerunRequest{Mode: "all"}, api.NotFound, []string{"does not exist"}},
 		"long note":       {fine, api.RerunRequest{Mode: "all", Note: strings.Repeat("x", 1001)}, api.Unprocessable, []string{"1001 characters"}},

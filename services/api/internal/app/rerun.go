@@ -56,7 +56,7 @@ func (a *App) Rerun(ctx context.Context, by Actor, ref RunRef, key string, req a
 		if row.Run.EndedAt == nil { // before anything is said about what cannot be yet
 			return reopenError(reopen.ErrOpen, row, r.Mode)
 		}
-		if row.Run.StartedAt == nil && (row.Run.Reason == flow.ReasonParams || row.Run.Reason == flow.ReasonExpression) {
+		if unparamed(row.Run, def) {
 			return api.Errorf(api.Conflict, "run %s has no params: those that a trigger gives could not be worked out", exactly(row)).
 				WithHint("synctl run %s starts a run with params by hand", exactly(row).of())
 		}
@@ -131,6 +131,18 @@ func (a *App) reopening(ctx context.Context, row runRow, def *revision.Revision,
 		a.notifier.Notify(db.ChannelEvent)
 	}
 	return err
+}
+
+// unparamed is a run that a trigger has made to fail at once, for there is nothing
+// to run it with.
+func unparamed(r db.Run, def *revision.Revision) bool {
+	switch {
+	case r.StartedAt != nil:
+		return false
+	case r.Reason == flow.ReasonTriggerDepth: // which says nothing about the params
+		return len(def.Graph.Pipeline().Params) > 0 && len(values(r.Params)) == 0
+	}
+	return r.Reason == flow.ReasonParams || r.Reason == flow.ReasonExpression
 }
 
 // roomToRerun refuses a rerun that the queue of the run's group has no room for.

@@ -84,7 +84,6 @@ func (t *trigger) workOut(w *want) error {
 			return err
 		}
 		t.fail(w, bad.Reason, bad.Error())
-		return nil
 	}
 	if t.row.Depth > flow.MaxTriggerDepth {
 		t.failed, t.detail = flow.ReasonTriggerDepth, fmt.Sprintf("%d runs have started each other in a row, %d at most", t.row.Depth, flow.MaxTriggerDepth)
@@ -165,6 +164,7 @@ func answerTriggers(ctx context.Context, q *db.Queries, wants []*want) error {
 		p.Upstreams = append(p.Upstreams, w.trigger.row.UpstreamRunID)
 		p.Pipelines = append(p.Pipelines, w.trigger.row.PipelineID)
 		p.Ordinals = append(p.Ordinals, w.trigger.row.Ordinal)
+		p.Depths = append(p.Depths, w.trigger.row.Depth)
 		p.RunIds = append(p.RunIds, id)
 		p.Reasons = append(p.Reasons, w.reason)
 		p.Tolds = append(p.Tolds, w.reason == reasonPaused || w.reason == reasonBroken)

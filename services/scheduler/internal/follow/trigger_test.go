@@ -238,6 +238,23 @@ func TestRunsStartEachOtherTenTimesInARowThroughCalls(t *testing.T) {
 	w.Check()
 }
 
+// Those that fail at once count like all others.
+func TestRunsThatFailAtOnceStartEachOtherTenTimesInARow(t *testing.T) {
+	t.Parallel()
+	text := "name: p0\ntasks: {go: {run: x}}\n"
+	for i := 1; i <= 13; i++ {
+		text += fmt.Sprintf("---\nname: p%d\nparams: {n: {type: integer, default: 1}}\ntriggers: {pipelines: [{name: p%d, result: any, params: {n: \"${{ event.run.outputs.nothing }}\"}}]}\ntasks: {go: {run: x}}\n", i, i-1)
+	}
+	w := world(t, text)
+	w.RunAll(w.Trigger("p0"), succeed)
+	w.Settle()
+	want(t, "the last of ten", w.RunState(wantRuns(w, "after nine", "p10", 1)[0]), "failed:expression")
+	want(t, "the one after ten", w.RunState(wantRuns(w, "after ten", "p11", 1)[0]), "failed:trigger_depth")
+	wantRuns(w, "after it", "p12", 0)
+	want(t, "depths", schedtest.Value[string](w, `SELECT string_agg(depth::text, ' ' ORDER BY depth) FROM follow_up`), "1 2 3 4 5 6 7 8 9 10 11")
+	w.Check()
+}
+
 // ended has a run of up end, and leaves the rest to the test.
 func ended(w *schedtest.World) {
 	w.T.Helper()
