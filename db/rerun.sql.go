@@ -48,6 +48,24 @@ func (q *Queries) CloseReopened(ctx context.Context, ids []int64) error {
 	return err
 }
 
+const endUnseen = `-- name: EndUnseen :one
+SELECT EXISTS (
+    SELECT
+    FROM child_run AS c
+    WHERE c.run_id = $1::bigint
+      AND c.waits
+      AND c.settled_at IS NULL
+)::boolean
+`
+
+// EndUnseen says whether a task that called a run, which has ended, has yet to take its end into account.
+func (q *Queries) EndUnseen(ctx context.Context, runID int64) (bool, error) {
+	row := q.db.QueryRow(ctx, endUnseen, runID)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const goOnRuns = `-- name: GoOnRuns :exec
 WITH k AS (
     SELECT unnest($1::bigint[]) AS run_id, unnest($2::bigint[]) AS timeout
@@ -188,10 +206,8 @@ func (q *Queries) MarkTask(ctx context.Context, arg MarkTaskParams) (int64, erro
 }
 
 const openAgain = `-- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id, parent_run_id, parent_number)
-VALUES ($1, $2, $3, $4, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = $1), 0),
-    (SELECT c.parent_run_id FROM child_run AS c WHERE c.run_id = $1 AND c.waits AND c.settled_at IS NULL),
-    (SELECT c.parent_number FROM child_run AS c WHERE c.run_id = $1 AND c.waits AND c.settled_at IS NULL))
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
+VALUES ($1, $2, $3, $4, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = $1), 0))
 ON CONFLICT (run_id) DO NOTHING
 `
 
@@ -203,8 +219,8 @@ type OpenAgainParams struct {
 }
 
 // OpenAgain takes the open row of a run that has ended. No row: it is open already. Retention drops no day
-// with an open run, so what is read of the run afterwards stays, or is gone already. A task that called the
-// run and has not taken its end into account waits for the new one.
+// with an open run, so what is read of the run afterwards stays, or is gone already. Nobody waits for the new
+// end: see EndUnseen.
 func (q *Queries) OpenAgain(ctx context.Context, arg OpenAgainParams) (int64, error) {
 	result, err := q.db.Exec(ctx, openAgain,
 		arg.RunID,

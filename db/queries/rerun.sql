@@ -1,12 +1,20 @@
 -- OpenAgain takes the open row of a run that has ended. No row: it is open already. Retention drops no day
--- with an open run, so what is read of the run afterwards stays, or is gone already. A task that called the
--- run and has not taken its end into account waits for the new one.
+-- with an open run, so what is read of the run afterwards stays, or is gone already. Nobody waits for the new
+-- end: see EndUnseen.
 -- name: OpenAgain :execrows
-INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id, parent_run_id, parent_number)
-VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = @run_id), 0),
-    (SELECT c.parent_run_id FROM child_run AS c WHERE c.run_id = @run_id AND c.waits AND c.settled_at IS NULL),
-    (SELECT c.parent_number FROM child_run AS c WHERE c.run_id = @run_id AND c.waits AND c.settled_at IS NULL))
+INSERT INTO open_run (run_id, pipeline_id, group_id, revision_id, state, backfill_id)
+VALUES (@run_id, @pipeline_id, @group_id, @revision_id, 'queued', coalesce((SELECT r.backfill_id FROM run AS r WHERE r.id = @run_id), 0))
 ON CONFLICT (run_id) DO NOTHING;
+
+-- EndUnseen says whether a task that called a run, which has ended, has yet to take its end into account.
+-- name: EndUnseen :one
+SELECT EXISTS (
+    SELECT
+    FROM child_run AS c
+    WHERE c.run_id = @run_id::bigint
+      AND c.waits
+      AND c.settled_at IS NULL
+)::boolean;
 
 -- CloseAgain gives the open row back, when a mark changes the end of a run and makes nothing run.
 -- name: CloseAgain :exec

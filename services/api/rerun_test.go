@@ -158,6 +158,10 @@ func TestRerunsThatCannotBe(t *testing.T) {
 	if _, err := s.pool().PGX().Exec(ctx, `UPDATE run SET trigger = 'pipeline', state = 'failed', reason = 'trigger_depth', params = '{}', started_at = NULL WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
 	}
+	unseen, id := s.ended(ctx, "failed", "skipped")
+	if _, err := s.pool().PGX().Exec(ctx, `INSERT INTO child_run (parent_run_id, parent_number, attempt, namespace, pipeline, waits, depth, run_id, number) VALUES (1, 0, 1, 'default', 'rows', true, 1, $1, $2)`, id, unseen.Run); err != nil {
+		t.Fatal(err)
+	}
 	gone, id := s.ended(ctx, "succeeded", "succeeded")
 	if _, err := s.pool().PGX().Exec(ctx, `DELETE FROM run WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
@@ -179,6 +183,7 @@ func TestRerunsThatCannotBe(t *testing.T) {
 		"never started":   {never, api.RerunRequest{Mode: "failed"}, api.Conflict, []string{"never started", "--all"}},
 		"no params":       {unparamed, api.RerunRequest{Mode: "all"}, api.Conflict, []string{"could not be worked out", "synctl run default/rows"}},
 		"nor here":        {deep, api.RerunRequest{Mode: "all"}, api.Conflict, []string{"could not be worked out", "synctl run default/rows"}},
+		"unseen":          {unseen, api.RerunRequest{Mode: "failed"}, api.Conflict, []string{"its caller has not looked at its end yet", "try again in a moment"}},
 		"gone":            {gone, api.RerunRequest{Mode: "all"}, api.Gone, []string{"no longer kept"}},
 		"not there":       {client.RunRef{Namespace: "default", Pipeline: "rows", Run: "99"}, api.RerunRequest{Mode: "all"}, api.NotFound, []string{"does not exist"}},
 		"long note":       {fine, api.RerunRequest{Mode: "all", Note: strings.Repeat("x", 1001)}, api.Unprocessable, []string{"1001 characters"}},

@@ -390,7 +390,7 @@ FROM (SELECT id FROM run ORDER BY id DESC LIMIT 100) AS r ORDER BY random() LIMI
 		return
 	}
 	expected := func(err error) bool {
-		for _, e := range []error{reopen.ErrOpen, reopen.ErrNothing, reopen.ErrNoTasks, reopen.ErrSame, reopen.ErrNoTask} {
+		for _, e := range []error{reopen.ErrOpen, reopen.ErrUnseen, reopen.ErrNothing, reopen.ErrNoTasks, reopen.ErrSame, reopen.ErrNoTask} {
 			if errors.Is(err, e) {
 				return true
 			}

@@ -18,6 +18,7 @@ import (
 // not undo.
 var (
 	ErrOpen    = errors.New("the run has not ended")
+	ErrUnseen  = errors.New("the task that called the run has not looked at its end yet")
 	ErrGone    = errors.New("the run is no longer kept")
 	ErrNothing = errors.New("nothing of the run would run again")
 	ErrNoTasks = errors.New("the run never started")
@@ -65,7 +66,9 @@ func Rerun(ctx context.Context, q *db.Queries, run Run, req Request) (flow.Reset
 	return reset, reopenRun(ctx, q, row, reset, "rerun", req.By, told)
 }
 
-// open takes the open row of a run and reads what there is of it.
+// open takes the open row of a run and reads what there is of it. A task that
+// waits for the run sees its end first: opened again, the run starts beside nobody
+// and is stopped by nobody, so nobody may wait for it.
 func open(ctx context.Context, q *db.Queries, run Run) (db.Run, []flow.Row, error) {
 	n, err := q.OpenAgain(ctx, db.OpenAgainParams{RunID: run.ID, PipelineID: run.PipelineID, GroupID: run.GroupID, RevisionID: run.RevisionID})
 	if err != nil {
@@ -73,6 +76,13 @@ func open(ctx context.Context, q *db.Queries, run Run) (db.Run, []flow.Row, erro
 	}
 	if n == 0 {
 		return db.Run{}, nil, ErrOpen
+	}
+	unseen, err := q.EndUnseen(ctx, run.ID)
+	if err != nil {
+		return db.Run{}, nil, fmt.Errorf("look who waits for a run: %w", err)
+	}
+	if unseen {
+		return db.Run{}, nil, ErrUnseen
 	}
 	row, err := q.RunByID(ctx, run.ID)
 	if errors.Is(err, db.ErrNoRows) {

@@ -356,7 +356,8 @@ type ClientInterface interface {
 	//
 	// With `latest`, a new run of the newest revision is made with the params of this one.
 	//
-	// A run that has not ended: 409. One that is no longer kept: 410.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+	// longer kept: 410.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -373,7 +374,8 @@ type ClientInterface interface {
 	//
 	// With `latest`, a new run of the newest revision is made with the params of this one.
 	//
-	// A run that has not ended: 409. One that is no longer kept: 410.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+	// longer kept: 410.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -422,7 +424,7 @@ type ClientInterface interface {
 	// What was skipped because of how the task had ended runs now, with what depends on it and with
 	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
-	// A run that has not ended: 409.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -434,7 +436,7 @@ type ClientInterface interface {
 	// What was skipped because of how the task had ended runs now, with what depends on it and with
 	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
-	// A run that has not ended: 409.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1234,7 +1236,8 @@ func (c *Client) FollowLogs(ctx context.Context, ns PathNs, name PathName, run P
 //
 // With `latest`, a new run of the newest revision is made with the params of this one.
 //
-// A run that has not ended: 409. One that is no longer kept: 410.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+// longer kept: 410.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1261,7 +1264,8 @@ func (c *Client) RerunRunWithBody(ctx context.Context, ns PathNs, name PathName,
 //
 // With `latest`, a new run of the newest revision is made with the params of this one.
 //
-// A run that has not ended: 409. One that is no longer kept: 410.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+// longer kept: 410.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1370,7 +1374,7 @@ func (c *Client) GetLog(ctx context.Context, ns PathNs, name PathName, run PathR
 // What was skipped because of how the task had ended runs now, with what depends on it and with
 // `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 // only the result of the run changes, and its end stays where it was. What has run stays as it is.
-// A run that has not ended: 409.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1392,7 +1396,7 @@ func (c *Client) MarkTaskWithBody(ctx context.Context, ns PathNs, name PathName,
 // What was skipped because of how the task had ended runs now, with what depends on it and with
 // `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 // only the result of the run changes, and its end stays where it was. What has run stays as it is.
-// A run that has not ended: 409.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5219,7 +5223,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// With `latest`, a new run of the newest revision is made with the params of this one.
 	//
-	// A run that has not ended: 409. One that is no longer kept: 410.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+	// longer kept: 410.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5236,7 +5241,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// With `latest`, a new run of the newest revision is made with the params of this one.
 	//
-	// A run that has not ended: 409. One that is no longer kept: 410.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+	// longer kept: 410.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5291,7 +5297,7 @@ type ClientWithResponsesInterface interface {
 	// What was skipped because of how the task had ended runs now, with what depends on it and with
 	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
-	// A run that has not ended: 409.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5303,7 +5309,7 @@ type ClientWithResponsesInterface interface {
 	// What was skipped because of how the task had ended runs now, with what depends on it and with
 	// `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 	// only the result of the run changes, and its end stays where it was. What has run stays as it is.
-	// A run that has not ended: 409.
+	// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8513,7 +8519,8 @@ func (c *ClientWithResponses) FollowLogsWithResponse(ctx context.Context, ns Pat
 //
 // With `latest`, a new run of the newest revision is made with the params of this one.
 //
-// A run that has not ended: 409. One that is no longer kept: 410.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+// longer kept: 410.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8536,7 +8543,8 @@ func (c *ClientWithResponses) RerunRunWithBodyWithResponse(ctx context.Context, 
 //
 // With `latest`, a new run of the newest revision is made with the params of this one.
 //
-// A run that has not ended: 409. One that is no longer kept: 410.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409. One that is no
+// longer kept: 410.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8627,7 +8635,7 @@ func (c *ClientWithResponses) GetLogWithResponse(ctx context.Context, ns PathNs,
 // What was skipped because of how the task had ended runs now, with what depends on it and with
 // `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 // only the result of the run changes, and its end stays where it was. What has run stays as it is.
-// A run that has not ended: 409.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8645,7 +8653,7 @@ func (c *ClientWithResponses) MarkTaskWithBodyWithResponse(ctx context.Context, 
 // What was skipped because of how the task had ended runs now, with what depends on it and with
 // `finally`: the run is queued again, as by a rerun. Where nothing was, and for a task under `finally`,
 // only the result of the run changes, and its end stays where it was. What has run stays as it is.
-// A run that has not ended: 409.
+// A run that has not ended, or whose end the task that called it has not looked at yet: 409.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

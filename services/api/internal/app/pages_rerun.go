@@ -142,6 +142,13 @@ func (a *App) RerunPage(ctx context.Context, by Actor, ref RunRef, mode, task st
 	if row.Run.EndedAt == nil {
 		return refuse(reopen.ErrOpen)
 	}
+	unseen, err := q.EndUnseen(ctx, row.Run.ID)
+	if err != nil {
+		return page, fmt.Errorf("look who waits for a run: %w", err)
+	}
+	if unseen {
+		return refuse(reopen.ErrUnseen)
+	}
 	rows, err := reopen.Rows(ctx, q, row.Run.ID)
 	if err != nil {
 		return page, err

@@ -177,6 +177,8 @@ func reopenError(err error, row runRow, mode flow.RerunMode) error {
 	switch {
 	case errors.Is(err, reopen.ErrOpen):
 		return api.Errorf(api.Conflict, "run %s has not ended", ref).WithHint("wait for it (synctl watch %s), or cancel it (synctl cancel %s)", ref, ref)
+	case errors.Is(err, reopen.ErrUnseen):
+		return api.Errorf(api.Conflict, "run %s has just ended, and its caller has not looked at its end yet", ref).WithHint("try again in a moment")
 	case errors.Is(err, reopen.ErrGone):
 		return api.Errorf(api.Gone, "run %s is no longer kept", ref).WithHint("synctl run %s starts a new one; retention says how long runs stay", ref.of())
 	case errors.Is(err, reopen.ErrNoTasks) && mode == "":

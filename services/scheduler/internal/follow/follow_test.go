@@ -2,11 +2,14 @@ package follow_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/synthesizer-dev/synthesizer/cli/flow"
 	"github.com/synthesizer-dev/synthesizer/db"
+	"github.com/synthesizer-dev/synthesizer/services/internal/reopen"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
 
@@ -216,22 +219,26 @@ tasks:
 	w.Check()
 }
 
+// shared puts a run that has just been made into the group of its pipeline, as the
+// api does.
+func shared(w *schedtest.World, run int64) int64 {
+	w.T.Helper()
+	w.Exec(`INSERT INTO run_group (namespace, name) VALUES ('default', 'shared') ON CONFLICT DO NOTHING`)
+	w.Exec(`UPDATE run SET group_id = (SELECT id FROM run_group WHERE name = 'shared') WHERE id = $1`, run)
+	w.Exec(`UPDATE open_run SET group_id = (SELECT id FROM run_group WHERE name = 'shared') WHERE run_id = $1`, run)
+	w.Exec(`INSERT INTO wake (kind, subject) SELECT 'g', id FROM run_group WHERE name = 'shared'`)
+	return run
+}
+
 // A child of its parent's group, or of any that wait for it, starts beside
 // them: it would wait for ever.
 func TestAChildOfTheSameGroupStartsBesideItsParent(t *testing.T) {
 	t.Parallel()
 	group := "concurrency: {group: shared, limit: 1}\n"
 	w := world(t, "name: c\n"+group+"tasks: {work: {run: x}}\n---\nname: m\ntasks: {call: {pipeline: {name: c}}}\n---\nname: p\n"+group+"tasks: {call: {pipeline: {name: m}}}\n---\nname: o\n"+group+"tasks: {work: {run: x}}\n")
-	w.Exec(`INSERT INTO run_group (namespace, name) VALUES ('default', 'shared')`)
-	shared := func(run int64) int64 { // as the api does
-		w.Exec(`UPDATE run SET group_id = (SELECT id FROM run_group WHERE name = 'shared') WHERE id = $1`, run)
-		w.Exec(`UPDATE open_run SET group_id = (SELECT id FROM run_group WHERE name = 'shared') WHERE run_id = $1`, run)
-		w.Exec(`INSERT INTO wake (kind, subject) SELECT 'g', id FROM run_group WHERE name = 'shared'`)
-		return run
-	}
-	run := shared(w.Trigger("p"))
+	run := shared(w, w.Trigger("p"))
 	w.Settle()
-	other := shared(w.Trigger("o"))
+	other := shared(w, w.Trigger("o"))
 	w.Settle()
 	c := only(w, only(w, run))
 	want(t, "grandchild", w.RunState(c), "running")
@@ -242,6 +249,60 @@ func TestAChildOfTheSameGroupStartsBesideItsParent(t *testing.T) {
 	want(t, "the next of the group", w.RunState(other), "running")
 	w.RunAll(other, succeed)
 	w.Check()
+}
+
+// unseen has a run end, and leaves it to the test that its caller looks at that.
+func unseen(w *schedtest.World, run int64) {
+	w.T.Helper()
+	for range 10 {
+		if schedtest.Value[bool](w, `SELECT ended_at IS NOT NULL FROM run WHERE id = $1`, run) {
+			return
+		}
+		if err := w.Advancer.Step(w.T.Context()); !schedtest.IsMore(err) {
+			w.T.Fatal(err)
+		}
+	}
+	w.T.Fatalf("run %d does not end", run)
+}
+
+// Opened again before its caller has looked at its end, a run would be waited for
+// in its caller's own group, and go on though its caller has stopped it.
+func TestARunIsNotOpenedAgainBeforeItsCallerHasSeenItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		end    func(w *schedtest.World, run int64)
+		caller string
+	}{
+		{"failed", func(w *schedtest.World, _ int64) { w.End(w.Claims(1)[0], "failed", "") }, "failed:tasks call=failed:tasks"},
+		{"stopped", func(w *schedtest.World, run int64) { w.Cancel(run) }, "canceled:canceled call=canceled:canceled"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			group := "concurrency: {group: shared, limit: 1}\n"
+			w := world(t, "name: c\n"+group+"tasks: {work: {run: x}}\n---\nname: p\n"+group+"tasks: {call: {pipeline: {name: c}}}\n")
+			run := shared(w, w.Trigger("p"))
+			w.Settle()
+			id := only(w, run)
+			c.end(w, run)
+			unseen(w, id)
+			want(t, "caller", w.Tasks(run), "call=waiting:child")
+			if _, err := schedtest.TryRerun(w, id, flow.RerunFailed, ""); !errors.Is(err, reopen.ErrUnseen) {
+				t.Errorf("rerun: %v, want %v", err, reopen.ErrUnseen)
+			}
+			if _, err := schedtest.TryMark(w, id, "work", -1, flow.Succeeded); !errors.Is(err, reopen.ErrUnseen) {
+				t.Errorf("mark: %v, want %v", err, reopen.ErrUnseen)
+			}
+			w.Settle()
+			want(t, "caller", w.RunState(run)+" "+w.Tasks(run), c.caller)
+			w.Rerun(id, flow.RerunFailed, "")
+			w.RunAll(id, succeed)
+			w.Settle()
+			want(t, "run", w.RunState(id), "succeeded")
+			want(t, "caller", w.RunState(run)+" "+w.Tasks(run), c.caller)
+			w.Check()
+		})
+	}
 }
 
 func TestRunsCallEachOtherFiveDeepAtMost(t *testing.T) {
