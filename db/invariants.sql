@@ -689,13 +689,18 @@ SELECT p.id, a.links, b.spec
 FROM public.pipeline AS p
 JOIN public.revision AS v ON v.id = p.revision_id
 CROSS JOIN LATERAL (
-    SELECT coalesce(jsonb_agg(jsonb_build_array(t.revision_id, t.upstream_namespace, t.upstream_name) ORDER BY t.ordinal), '[]') AS links
+    SELECT coalesce(jsonb_agg(jsonb_build_array(t.revision_id, t.upstream_namespace, t.upstream_name, t.ordinal)
+        ORDER BY t.upstream_namespace, t.upstream_name, t.ordinal), '[]') AS links
     FROM public.pipeline_trigger AS t
     WHERE t.pipeline_id = p.id
 ) AS a
 CROSS JOIN LATERAL (
-    SELECT coalesce(jsonb_agg(jsonb_build_array(v.id, t.value ->> 'namespace', t.value ->> 'name') ORDER BY t.ordinality), '[]') AS spec
-    FROM jsonb_array_elements(CASE WHEN p.removed_at IS NULL THEN v.spec -> 'triggers' END) WITH ORDINALITY AS t
+    SELECT coalesce(jsonb_agg(jsonb_build_array(v.id, t.namespace, t.name, t.ordinal) ORDER BY t.namespace, t.name, t.ordinal), '[]') AS spec
+    FROM (
+        SELECT e.value ->> 'namespace' AS namespace, e.value ->> 'name' AS name,
+            row_number() OVER (PARTITION BY e.value ->> 'namespace', e.value ->> 'name' ORDER BY e.ordinality) - 1 AS ordinal
+        FROM jsonb_array_elements(CASE WHEN p.removed_at IS NULL THEN v.spec -> 'triggers' END) WITH ORDINALITY AS e
+    ) AS t
 ) AS b
 WHERE a.links <> b.spec;
 

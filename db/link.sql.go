@@ -323,23 +323,26 @@ func (q *Queries) PoolUsers(ctx context.Context, arg PoolUsersParams) ([]PoolUse
 }
 
 const putTriggers = `-- name: PutTriggers :exec
-INSERT INTO pipeline_trigger (pipeline_id, ordinal, revision_id, upstream_namespace, upstream_name)
-SELECT unnest($1::bigint[]), unnest($2::smallint[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[])
+INSERT INTO pipeline_trigger (pipeline_id, revision_id, upstream_namespace, upstream_name, ordinal)
+SELECT k.pipeline_id, k.revision_id, k.namespace, k.name, row_number() OVER (PARTITION BY k.pipeline_id, k.namespace, k.name ORDER BY k.place) - 1
+FROM (
+    SELECT unnest($1::bigint[]) AS pipeline_id, unnest($2::bigint[]) AS revision_id, unnest($3::text[]) AS namespace,
+        unnest($4::text[]) AS name, generate_subscripts($1::bigint[], 1) AS place
+) AS k
 `
 
 type PutTriggersParams struct {
 	Pipelines  []int64
-	Ordinals   []int16
 	Revisions  []int64
 	Namespaces []string
 	Names      []string
 }
 
-// PutTriggers notes whose end starts pipelines.
+// PutTriggers notes whose end starts pipelines, in the order of their files: of those of a pipeline that wait
+// for the same one, the place counts.
 func (q *Queries) PutTriggers(ctx context.Context, arg PutTriggersParams) error {
 	_, err := q.db.Exec(ctx, putTriggers,
 		arg.Pipelines,
-		arg.Ordinals,
 		arg.Revisions,
 		arg.Namespaces,
 		arg.Names,

@@ -54,21 +54,33 @@ func (g *Graph) compileTriggers() error {
 	return nil
 }
 
-// Answers says whether a trigger, by its place in the file, waits for runs that
-// end like this one.
-func (g *Graph) Answers(ordinal int, e Event) bool {
-	if ordinal >= len(g.p.Triggers) {
-		return false // another revision had more of them
+// place finds a trigger in the list by its place among those that wait for the
+// pipeline of a run; -1: another revision had more of them.
+func (g *Graph) place(ordinal int, e Event) int {
+	for i, t := range g.p.Triggers {
+		if t.Namespace != e.Namespace || t.Name != e.Pipeline {
+			continue
+		}
+		if ordinal == 0 {
+			return i
+		}
+		ordinal--
 	}
-	t := g.p.Triggers[ordinal]
-	return t.Namespace == e.Namespace && t.Name == e.Pipeline && e.State.Ended() && e.State != Skipped &&
-		(t.Result == "any" || t.Result == string(e.State))
+	return -1
+}
+
+// Answers says whether a trigger, by its place among those that wait for the
+// pipeline of this run, waits for runs that end like it.
+func (g *Graph) Answers(ordinal int, e Event) bool {
+	i := g.place(ordinal, e)
+	return i >= 0 && e.State.Ended() && e.State != Skipped && (g.p.Triggers[i].Result == "any" || g.p.Triggers[i].Result == string(e.State))
 }
 
 // Triggered works out what a trigger that Answers an event gives to the params
 // of its run; ok is false if its condition is. The error is a *CreateError.
 func (g *Graph) Triggered(ordinal int, e Event, vars map[string]string) (params map[string]any, ok bool, err error) {
-	t, c := g.p.Triggers[ordinal], g.create.triggers[ordinal]
+	i := g.place(ordinal, e)
+	t, c := g.p.Triggers[i], g.create.triggers[i]
 	names := expr.Vars{Zone: g.Zone(""), Names: map[string]any{
 		"event": map[string]any{"run": map[string]any{
 			"id": e.ID, "number": e.Number, "pipeline": e.Namespace + "/" + e.Pipeline, "result": string(e.State), "reason": e.Reason,

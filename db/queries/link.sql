@@ -85,10 +85,15 @@ WITH triggers AS (
 DELETE FROM pipeline_use AS u
 WHERE u.pipeline_id = ANY(@pipelines::bigint[]);
 
--- PutTriggers notes whose end starts pipelines.
+-- PutTriggers notes whose end starts pipelines, in the order of their files: of those of a pipeline that wait
+-- for the same one, the place counts.
 -- name: PutTriggers :exec
-INSERT INTO pipeline_trigger (pipeline_id, ordinal, revision_id, upstream_namespace, upstream_name)
-SELECT unnest(@pipelines::bigint[]), unnest(@ordinals::smallint[]), unnest(@revisions::bigint[]), unnest(@namespaces::text[]), unnest(@names::text[]);
+INSERT INTO pipeline_trigger (pipeline_id, revision_id, upstream_namespace, upstream_name, ordinal)
+SELECT k.pipeline_id, k.revision_id, k.namespace, k.name, row_number() OVER (PARTITION BY k.pipeline_id, k.namespace, k.name ORDER BY k.place) - 1
+FROM (
+    SELECT unnest(@pipelines::bigint[]) AS pipeline_id, unnest(@revisions::bigint[]) AS revision_id, unnest(@namespaces::text[]) AS namespace,
+        unnest(@names::text[]) AS name, generate_subscripts(@pipelines::bigint[], 1) AS place
+) AS k;
 
 -- PutUses notes what else pipelines name.
 -- name: PutUses :exec

@@ -290,8 +290,8 @@ func (r *register) storeLinks(ctx context.Context, q *db.Queries, touched, gone 
 	var uses db.PutUsesParams
 	for _, c := range touched {
 		id := ids[c.ref()]
-		for i, t := range c.doc.Pipeline.Triggers {
-			triggers.Pipelines, triggers.Ordinals, triggers.Revisions = append(triggers.Pipelines, id), append(triggers.Ordinals, int16(i)), append(triggers.Revisions, revisions[id])
+		for _, t := range c.doc.Pipeline.Triggers {
+			triggers.Pipelines, triggers.Revisions = append(triggers.Pipelines, id), append(triggers.Revisions, revisions[id])
 			triggers.Namespaces, triggers.Names = append(triggers.Namespaces, t.Namespace), append(triggers.Names, t.Name)
 		}
 		for _, ref := range c.doc.References {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
 
@@ -126,6 +127,39 @@ func TestARerunStartsNoSecondRun(t *testing.T) {
 		want(t, "run", w.RunState(run), "succeeded")
 		wantRuns(w, "after a rerun", "down", 2)
 	}
+	w.Check()
+}
+
+// A trigger stays the one that it is when others, for other pipelines, come before it.
+func TestARerunStartsNoSecondRunWhereTriggersHaveMoved(t *testing.T) {
+	t.Parallel()
+	w := world(t, down(`{name: up}`)+"---\nname: other\ntasks: {work: {run: x}}\n")
+	run := w.Trigger("up")
+	w.RunAll(run, succeed)
+	w.Settle()
+	w.RunAll(wantRuns(w, "after the end", "down", 1)[0], succeed)
+	// Register it with triggers: {pipelines: [{name: other}, {name: up}]}.
+	w.Exec(`INSERT INTO revision (pipeline_id, number, content_hash, file, source_text, spec)
+		SELECT pipeline_id, 2, '2', file, '', jsonb_set(spec, '{triggers}', jsonb_build_array(jsonb_set(spec -> 'triggers' -> 0, '{name}', '"other"'), spec -> 'triggers' -> 0))
+		FROM revision WHERE spec ? 'triggers'`)
+	w.Exec(`UPDATE pipeline SET revision_id = (SELECT id FROM revision WHERE number = 2) WHERE name = 'down'`)
+	w.Exec(`DELETE FROM pipeline_trigger`)
+	id, rev := schedtest.Value[int64](w, `SELECT id FROM pipeline WHERE name = 'down'`), schedtest.Value[int64](w, `SELECT id FROM revision WHERE number = 2`)
+	if err := w.Pool.Queries().PutTriggers(t.Context(), db.PutTriggersParams{
+		Pipelines: []int64{id, id}, Revisions: []int64{rev, rev}, Namespaces: []string{"default", "default"}, Names: []string{"other", "up"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.Rerun(run, flow.RerunAll, "")
+	w.RunAll(run, succeed)
+	w.Settle()
+	wantRuns(w, "after a rerun", "down", 1)
+	w.RunAll(w.Trigger("up"), succeed)
+	w.Settle()
+	wantRuns(w, "after another run", "down", 2)
+	w.RunAll(w.Trigger("other"), succeed)
+	w.Settle()
+	wantRuns(w, "after a run of the other", "down", 3)
 	w.Check()
 }
 

@@ -150,8 +150,9 @@ func (w *World) add(p *pipeline.Pipeline, next time.Time) {
 			w.Exec(`INSERT INTO lane (labels) VALUES ($1) ON CONFLICT DO NOTHING`, labels)
 		}
 	}
-	for i, t := range p.Triggers {
-		w.Exec(`INSERT INTO pipeline_trigger (pipeline_id, ordinal, revision_id, upstream_namespace, upstream_name) VALUES ($1, $2, $3, $4, $5)`, id, i, rev, t.Namespace, t.Name)
+	for _, t := range p.Triggers {
+		w.Exec(`INSERT INTO pipeline_trigger (pipeline_id, revision_id, upstream_namespace, upstream_name, ordinal)
+			SELECT $1, $2, $3, $4, count(*) FROM pipeline_trigger WHERE pipeline_id = $1 AND upstream_namespace = $3 AND upstream_name = $4`, id, rev, t.Namespace, t.Name)
 	}
 	for _, s := range p.Schedules {
 		w.Exec(`INSERT INTO schedule (pipeline_id, revision_id, name, catchup, next_at) VALUES ($1, $2, $3, $4, $5)`, id, rev, s.ID, s.Catchup, next)
