@@ -53,6 +53,7 @@ func CheckReferences(docs []Document, beside Registered) []Problem {
 // themselves.
 func checkLinks(docs []Document) []Problem {
 	c := newLinker(docs, Registered{})
+	c.groups()
 	c.calls()
 	if !c.cycles("SYN1212") {
 		c.nesting()
@@ -133,6 +134,31 @@ func (c *linker) fail(doc Document, at spot, code, message, hint string) {
 	c.problems = append(c.problems, Problem{
 		File: doc.File, Line: at.line, Col: at.col, Len: at.len, Severity: SeverityError, Code: code, Message: message, Hint: hint,
 	})
+}
+
+// groups warns of pipelines that share a concurrency group and do not agree how
+// many of its runs there may be at once.
+func (c *linker) groups() {
+	first := map[string]*Document{}
+	for i := range c.docs {
+		doc := &c.docs[i]
+		if doc.group.line == 0 {
+			continue
+		}
+		group := string(doc.Pipeline.Concurrency.Group)
+		other := first[doc.Namespace+"/"+group]
+		if other == nil {
+			first[doc.Namespace+"/"+group] = doc
+			continue
+		}
+		if mine, its := doc.Pipeline.Concurrency.Limit, other.Pipeline.Concurrency.Limit; mine != its {
+			c.problems = append(c.problems, Problem{
+				File: doc.File, Line: doc.group.line, Col: doc.group.col, Len: doc.group.len, Severity: SeverityWarning, Code: "SYN1213",
+				Message: fmt.Sprintf("group %s has limit %d here and %d in %s", show(group), mine, its, other.ref()),
+				Hint:    "each run is judged by the limit of its own pipeline; write the same one in both",
+			})
+		}
+	}
 }
 
 // pool looks a pool up.

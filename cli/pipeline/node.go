@@ -25,6 +25,7 @@ type document struct {
 	reads  []Read     // of secrets and variables
 	task   *taskDraft // the task that is being read
 	refs   []Reference
+	group  spot
 }
 
 // A spot is a place in a file: a line, a column and how much is marked.

@@ -60,6 +60,7 @@ type Document struct {
 	Vars     *VarSet
 	// References are what a pipeline names and the file alone cannot tell.
 	References []Reference
+	group      spot // of a concurrency group that is written out
 
 	// Reads are the secrets and variables that the document names, each once, in
 	// order of kind and name.
@@ -308,7 +309,7 @@ func (d *document) define() {
 	case DocumentPipeline:
 		doc.Pipeline, name = d.readPipeline(root)
 		doc.Namespace, doc.Name = doc.Pipeline.Namespace, doc.Pipeline.Name
-		doc.References = d.refs
+		doc.References, doc.group = d.refs, d.group
 	case DocumentPool:
 		doc.Pool, name = d.readPool(root)
 		doc.Namespace, doc.Name = doc.Pool.Namespace, doc.Pool.Name

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/synthesizer-dev/synthesizer/cli/expr"
 )
 
 // readPipeline reads a document of kind pipeline, and checks all of it that
@@ -59,7 +61,22 @@ func (d *document) readPipeline(root value) (*Pipeline, value) {
 		p.Finally = append(p.Finally, &t.Task)
 	}
 	d.refs = d.references(p)
+	d.group = d.groupSpot(p)
 	return &p.Pipeline, p.own["name"]
+}
+
+// groupSpot is the place of a concurrency group that is written out.
+func (d *document) groupSpot(p *pipelineDraft) (at spot) {
+	concurrency, ok := p.own["concurrency"]
+	if !ok || p.Concurrency.Group == "" || expr.Contains(string(p.Concurrency.Group)) {
+		return at
+	}
+	for i := 0; i+1 < len(concurrency.Content); i += 2 {
+		if concurrency.Content[i].Value == "group" {
+			at = d.at(concurrency.Content[i+1])
+		}
+	}
+	return at
 }
 
 func (p *pipelineDraft) allTasks() []*taskDraft {
