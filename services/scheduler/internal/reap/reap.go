@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/synthesizer-dev/synthesizer/cli/flow"
+	"github.com/synthesizer-dev/synthesizer/cli/pipeline"
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
 	"github.com/synthesizer-dev/synthesizer/services/internal/loop"
@@ -151,6 +152,7 @@ func (r *Reaper) takeBack(ctx context.Context, out *Outcome) (more bool, err err
 	if len(gone) == 0 {
 		return false, nil
 	}
+	var broken map[int64]error
 	err = db.InTx(ctx, r.pool, func(q *db.Queries) error {
 		rows, err := q.LockOrphans(ctx, gone, batchSize)
 		if err != nil {
@@ -167,26 +169,28 @@ func (r *Reaper) takeBack(ctx context.Context, out *Outcome) (more bool, err err
 		for i, row := range rows {
 			ids[i] = row.RevisionID
 		}
-		found, broken, err := r.revisions.Load(ctx, q, ids)
-		if err != nil {
-			return err
-		}
-		for _, err := range broken {
+		var found map[int64]*revision.Revision
+		if found, broken, err = r.revisions.Load(ctx, q, ids); err != nil {
 			return err
 		}
 		var b ending.Batch
 		for _, row := range rows {
-			ordinal, _ := flow.Split(int(row.Number))
+			// Of a definition that cannot be read nobody knows how often it may run again: it does not.
+			task, detail := &pipeline.Task{}, "its executor stopped answering, and its definition cannot be read"
+			if rev := found[row.RevisionID]; rev != nil {
+				ordinal, _ := flow.Split(int(row.Number))
+				task, detail = rev.Graph.Task(ordinal), "its executor stopped answering"
+			}
 			stop := ""
 			if row.StopReason != nil {
 				stop = *row.StopReason
 			}
-			b.Add(found[row.RevisionID].Graph.Task(ordinal), ending.Live{
+			b.Add(task, ending.Live{
 				RunID: row.RunID, Number: row.Number, Token: row.LeaseToken, Executor: row.Executor,
 				Failures: row.Failures, Losses: row.Losses, Handbacks: row.Handbacks, LastLoser: row.LastLoser, Losers: row.Losers,
 			}, ending.Report{
 				State: "lost", Reason: flow.ReasonLost, Started: row.State != "claimed", StartedAgo: -1, StopReason: stop,
-				Detail: "its executor stopped answering", CPU: -1, MaxRSS: -1,
+				Detail: detail, CPU: -1, MaxRSS: -1,
 			}, rand.Float64())
 		}
 		ended, err := b.Write(ctx, q)
@@ -198,6 +202,9 @@ func (r *Reaper) takeBack(ctx context.Context, out *Outcome) (more bool, err err
 	})
 	if err != nil {
 		return false, fmt.Errorf("take lost attempts back: %w", err)
+	}
+	for id, err := range broken {
+		r.log.Error("reap: a definition cannot be read, its lost tasks do not run again; please report it", "revision", id, "error", err)
 	}
 	return more, nil
 }

@@ -73,6 +73,36 @@ func TestADeadExecutorsTasksRunAgain(t *testing.T) {
 	}
 }
 
+// A definition that cannot be read is the trouble of its own tasks: neither what
+// others lost nor the times that have passed wait for it.
+func TestADefinitionThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register("name: p\ntimeout: 1h\ntasks:\n  a: {run: x}\n---\nname: q\ntasks:\n  a: {run: x}\n", time.Time{})
+	good, bad := w.Trigger("p"), w.Trigger("q")
+	w.Settle()
+	w.Claims(2)
+	w.Exec(`UPDATE live SET state = 'running', started_at = now()`)
+	w.Exec(`ALTER TABLE revision DISABLE TRIGGER revision_immutable`)
+	w.Exec(`UPDATE revision SET spec = '{"tasks": 3}' WHERE id = (SELECT revision_id FROM run WHERE id = $1)`, bad)
+	w.Exec(`UPDATE open_run SET deadline_at = now() WHERE run_id = $1`, good)
+	w.Exec(`UPDATE executor SET stopped_at = now()`)
+
+	r, out := reaper(w.Replica(), &clock{}) // it has read nothing yet
+	if step(t, r); out.Lost != 2 || out.TimedOut != 1 {
+		t.Errorf("Lost, TimedOut = %d, %d, want 2, 1", out.Lost, out.TimedOut)
+	}
+	if got, want := w.Tasks(good), "a=waiting"; got != want {
+		t.Errorf("tasks = %q, want %q: it may run again", got, want)
+	}
+	if got, want := w.Tasks(bad), "a=failed:lost"; got != want {
+		t.Errorf("tasks of the one that cannot be read = %q, want %q", got, want)
+	}
+	if got, want := schedtest.Value[string](w, `SELECT detail FROM task WHERE run_id = $1`, bad), "its executor stopped answering, and its definition cannot be read"; got != want {
+		t.Errorf("detail = %q, want %q", got, want)
+	}
+}
+
 // The database's clock jumps forward an hour: leases look expired, but beats go on.
 func TestAJumpOfTheClockReapsNoHealthyWork(t *testing.T) {
 	t.Parallel()
