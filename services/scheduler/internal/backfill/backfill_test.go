@@ -3,6 +3,7 @@ package backfill_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +85,30 @@ func TestABackfillPassesOverWhatHasBeenDoneMeanwhile(t *testing.T) {
 	w.Settle()
 	want(t, "the second backfill", state(w, second), "running waiting 0 open 1 ok 0 failed 0 canceled 0 skipped 0 passed 1")
 	want(t, "why", schedtest.Value[string](w, `SELECT detail FROM backfill_tick WHERE state = 'passed'`), "run #1 has succeeded meanwhile")
+}
+
+// More ticks than one turn takes: the next turn follows at once while the group
+// takes runs, and waits when it is full.
+func TestABackfillWhoseGroupIsFullRests(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ limit, after, runs int }{{1, 1, 1}, {100, 2, 100}, {150, 2, 150}} {
+		t.Run(fmt.Sprint(c.limit), func(t *testing.T) {
+			t.Parallel()
+			w := schedtest.New(t)
+			w.Register(strings.Replace(pipeline, "100", fmt.Sprint(c.limit), 1), time.Now().Add(time.Hour))
+			w.StartBackfill("p", 200, 100, minutes(w, 300)...)
+			turns := 0
+			for more := true; more && turns < 10; turns++ {
+				err := w.Backfill.Step(t.Context())
+				if more = errors.Is(err, loop.ErrMore); err != nil && !more {
+					t.Fatal(err)
+				}
+			}
+			want(t, "turns", turns, c.after)
+			want(t, "runs", schedtest.Value[int64](w, `SELECT count(*) FROM open_run WHERE state = 'running'`), int64(c.runs))
+			want(t, "wakes due", schedtest.Value[int64](w, `SELECT count(*) FROM wake WHERE kind = 'b' AND not_before <= now()`), 0)
+		})
+	}
 }
 
 // No run waits behind a backlog: a backfill's next run is made only when nobody

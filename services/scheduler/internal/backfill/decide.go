@@ -172,14 +172,10 @@ func (d *decisions) choose(ctx context.Context, q *db.Queries, s *subject) error
 	for _, t := range ticks {
 		if r, ok := newest[t.FireAt.UnixNano()]; ok && !flow.BackfillTakes(s.row.Which, flow.State(r.State)) {
 			d.tick(s, t.FireAt, "passed", 0, fmt.Sprintf("run #%d has %s meanwhile", r.Number, became(r.State)))
-			s.again = 0
+			s.again = 0 // it leaves its place to the next
 			continue
 		}
 		d.want(s, t, params)
-	}
-	// Ticks that need no run leave their places to the next.
-	if len(ticks) == maxRuns {
-		s.again = 0
 	}
 	return nil
 }

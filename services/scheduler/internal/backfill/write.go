@@ -168,6 +168,9 @@ func (d *decisions) wakeAgain(ctx context.Context, q *db.Queries) error {
 		again := s.again
 		switch {
 		case s.row.State == "running" && waiting > 0:
+			if again < 0 && s.made {
+				again = 0 // its group has taken all that one turn makes
+			}
 			if again == 0 && open >= s.row.Most {
 				again = againAnyway
 			}
