@@ -9,8 +9,9 @@ import (
 	"github.com/synthesizer-dev/synthesizer/db"
 )
 
-// postponed is how long a subject that cannot be decided is left alone.
-const postponed = time.Minute
+// postponed is how long a subject that cannot be decided is left alone, rested
+// one whose decision took longer than it may.
+const postponed, rested = time.Minute, 10 * time.Second
 
 // Due lets decide look at one batch of subjects of a kind (r, p, g, b) that have
 // been woken, in one transaction. told hears what came of it, once it is
@@ -18,7 +19,8 @@ const postponed = time.Minute
 //
 // A batch that cannot be decided is decided one by one, and a subject that
 // cannot be decided by itself is left alone for a while and counted as a defect:
-// it must not hold up the others.
+// it must not hold up the others. Nor must one that takes too long; when a second
+// one does, too, it is the database that is slow, and the turn ends.
 func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), decide func(context.Context, *db.Queries, []int64) (Outcome, error)) (Outcome, error) {
 	// Outside the transaction: what counts is what is there when the subjects are locked, and mostly
 	// there is nothing.
@@ -42,6 +44,7 @@ func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), dec
 		a.log.Warn("a batch cannot be decided, trying its parts one by one", "kind", kind, "parts", len(ids), "error", err)
 	}
 	var total Outcome
+	slow := false
 	for _, id := range ids {
 		err := db.InTx(ctx, a.pool, func(q *db.Queries) (err error) {
 			out, err = decide(ctx, q, []int64{id})
@@ -51,6 +54,12 @@ func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), dec
 		case err == nil:
 			told(out)
 			total.Add(out)
+		case db.IsCutShort(err) && ctx.Err() == nil && !slow && len(ids) > 1:
+			slow = true
+			a.log.Warn("a decision takes too long and is put off", "kind", kind, "id", id, "again_in", rested, "error", err)
+			if err := a.putOff(ctx, kind, id, rested, nil); err != nil {
+				return total, err
+			}
 		case Transient(ctx, err) || db.IsCutShort(err):
 			return total, err // no fault of its own
 		default:
@@ -72,14 +81,21 @@ func Transient(ctx context.Context, err error) bool {
 // lost: whatever is wrong may be mended.
 func (a *Advancer) postpone(ctx context.Context, kind string, id int64, cause error) error {
 	a.log.Error("this cannot be decided and is left alone for a while, please report it", "kind", kind, "id", id, "again_in", postponed, "error", cause)
+	return a.putOff(ctx, kind, id, postponed, func(q *db.Queries) error {
+		return q.NoteRepairs(ctx, db.NoteRepairsParams{Kind: "undecidable", RunIds: []int64{id}, Detail: cause.Error()})
+	})
+}
+
+// putOff moves the wakes of a subject, and does what goes with that.
+func (a *Advancer) putOff(ctx context.Context, kind string, id int64, by time.Duration, with func(*db.Queries) error) error {
 	err := db.InTx(ctx, a.pool, func(q *db.Queries) error {
 		if mine, err := lockOne(ctx, q, kind, id); err != nil || !mine {
 			return err
 		}
-		if err := q.PostponeWakes(ctx, db.PostponeWakesParams{Kind: kind, Subject: id, DelayMs: postponed.Milliseconds()}); err != nil {
+		if err := q.PostponeWakes(ctx, db.PostponeWakesParams{Kind: kind, Subject: id, DelayMs: by.Milliseconds()}); err != nil || with == nil {
 			return err
 		}
-		return q.NoteRepairs(ctx, db.NoteRepairsParams{Kind: "undecidable", RunIds: []int64{id}, Detail: cause.Error()})
+		return with(q)
 	})
 	if err != nil {
 		return fmt.Errorf("put off %s %d: %w", kind, id, err)

@@ -3,6 +3,7 @@ package advance_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/synthesizer-dev/synthesizer/db"
 	"github.com/synthesizer-dev/synthesizer/services/internal/ending"
+	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/advance"
 	"github.com/synthesizer-dev/synthesizer/services/scheduler/internal/schedtest"
 )
 
@@ -362,4 +364,37 @@ func TestALongChainOfTasksThatCannotBeginEnds(t *testing.T) {
 		t.Errorf("%d repairs", n)
 	}
 	w.Check()
+}
+
+// A run whose decision takes longer than it may does not hold up those behind it.
+func TestADecisionThatTakesTooLongHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	w := schedtest.New(t)
+	w.Register(two, time.Time{})
+	slow, quick := w.Trigger("p"), w.Trigger("p")
+	w.Settle()
+	for _, c := range w.Claims(10) {
+		w.End(c, "succeeded", "")
+	}
+	var decided []int64
+	_, err := w.Advancer.Due(t.Context(), "r", func(advance.Outcome) {}, func(ctx context.Context, _ *db.Queries, ids []int64) (advance.Outcome, error) {
+		if slices.Contains(ids, slow) { // as Postgres says it of a statement that it has cut short
+			_, err := w.Pool.PGX().Exec(ctx, `DO $$ BEGIN RAISE EXCEPTION 'canceling statement' USING ERRCODE = '57014'; END $$`)
+			return advance.Outcome{}, err
+		}
+		decided = append(decided, ids...)
+		return advance.Outcome{}, nil
+	})
+	if err != nil || len(decided) != 1 || decided[0] != quick {
+		t.Errorf("decided %v (%v), want [%d]", decided, err, quick)
+	}
+	if n := schedtest.Value[int](w, `SELECT count(*)::int FROM wake WHERE kind = 'r' AND subject = $1 AND not_before > now()`, slow); n != 1 {
+		t.Errorf("%d wakes of the slow one are put off, want 1", n)
+	}
+	if n := schedtest.Value[int](w, `SELECT count(*)::int FROM repair`); n > 0 {
+		t.Errorf("%d repairs: it is no defect", n)
+	}
+	w.Pass(time.Minute)
+	w.Settle()
+	want(t, "later", w.Tasks(slow)+" "+w.Tasks(quick), "a=succeeded b=ready a=succeeded b=ready")
 }
