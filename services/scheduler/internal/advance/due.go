@@ -54,7 +54,7 @@ func (a *Advancer) Due(ctx context.Context, kind string, told func(Outcome), dec
 		case err == nil:
 			told(out)
 			total.Add(out)
-		case db.IsCutShort(err) && ctx.Err() == nil && !slow && len(ids) > 1:
+		case db.IsCutShort(err) && ctx.Err() == nil && !slow:
 			slow = true
 			a.log.Warn("a decision takes too long and is put off", "kind", kind, "id", id, "again_in", rested, "error", err)
 			if err := a.putOff(ctx, kind, id, rested, nil); err != nil {
