@@ -624,12 +624,14 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS k
 ORDER BY k.run_id, k.number
+LIMIT $4::int
 `
 
 type LoadOutputsParams struct {
 	RunIds  []int64
 	Numbers []int32
 	Lasts   []int32
+	Page    int32
 }
 
 type LoadOutputsRow struct {
@@ -638,9 +640,15 @@ type LoadOutputsRow struct {
 	Outputs json.RawMessage
 }
 
-// LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order.
+// LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order,
+// @page rows at most.
 func (q *Queries) LoadOutputs(ctx context.Context, arg LoadOutputsParams) ([]LoadOutputsRow, error) {
-	rows, err := q.db.Query(ctx, loadOutputs, arg.RunIds, arg.Numbers, arg.Lasts)
+	rows, err := q.db.Query(ctx, loadOutputs,
+		arg.RunIds,
+		arg.Numbers,
+		arg.Lasts,
+		arg.Page,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,8 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS k;
 
--- LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order.
+-- LoadOutputs gives the outputs of tasks, and of a fan-out those of its items that succeeded, in order,
+-- @page rows at most.
 -- name: LoadOutputs :many
 SELECT k.run_id, k.number, k.outputs
 FROM (SELECT unnest(@run_ids::bigint[]) AS run_id, unnest(@numbers::int[]) AS first, unnest(@lasts::int[]) AS last) AS a
@@ -65,7 +66,8 @@ CROSS JOIN LATERAL (
       AND t.state = 'succeeded'
     OFFSET 0
 ) AS k
-ORDER BY k.run_id, k.number;
+ORDER BY k.run_id, k.number
+LIMIT @page::int;
 
 -- ActiveCounts says how many tasks and items of runs are ready or live.
 -- name: ActiveCounts :many

@@ -13,6 +13,10 @@ import (
 // maxCollected is how much of outputs may be collected from one fan-out.
 const maxCollected = 16 << 20
 
+// pageRows is how many rows are read at once: of items that have all written as
+// much as they may, some 30 MiB.
+const pageRows = 500
+
 // Wanted are tasks of one run, by ordinal.
 type Wanted struct {
 	RunID    int64
@@ -27,7 +31,8 @@ type Found struct {
 	TooLarge map[int]bool
 }
 
-// Load reads the outputs of tasks of many runs, each run named once.
+// Load reads the outputs of tasks of many runs, each run named once. Of a fan-out
+// that has written more than may be collected it reads little more than that.
 func Load(ctx context.Context, q *db.Queries, wanted []Wanted) (map[int64]Found, error) {
 	var p db.LoadOutputsParams
 	found := make(map[int64]Found, len(wanted))
@@ -51,11 +56,43 @@ func Load(ctx context.Context, q *db.Queries, wanted []Wanted) (map[int64]Found,
 	if len(p.RunIds) == 0 {
 		return found, nil
 	}
-	rows, err := q.LoadOutputs(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("read outputs: %w", err)
-	}
+	p.Page = pageRows
 	size := map[int64]map[int]int{} // bytes collected, by run and ordinal
+	for len(p.RunIds) > 0 {
+		rows, err := q.LoadOutputs(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("read outputs: %w", err)
+		}
+		if err := collect(found, size, rows); err != nil {
+			return nil, err
+		}
+		if len(rows) < pageRows {
+			break
+		}
+		p = behind(p, rows[len(rows)-1], found)
+	}
+	return found, nil
+}
+
+// behind is what is left to be read after a row.
+func behind(p db.LoadOutputsParams, last db.LoadOutputsRow, found map[int64]Found) db.LoadOutputsParams {
+	left := db.LoadOutputsParams{Page: p.Page}
+	for i, run := range p.RunIds {
+		ordinal, _ := flow.Split(int(p.Lasts[i]))
+		if run < last.RunID || run == last.RunID && p.Lasts[i] <= last.Number || found[run].TooLarge[ordinal] {
+			continue
+		}
+		first := p.Numbers[i]
+		if run == last.RunID {
+			first = max(first, last.Number+1)
+		}
+		left.RunIds, left.Numbers, left.Lasts = append(left.RunIds, run), append(left.Numbers, first), append(left.Lasts, p.Lasts[i])
+	}
+	return left
+}
+
+// collect adds rows to what was found.
+func collect(found map[int64]Found, size map[int64]map[int]int, rows []db.LoadOutputsRow) error {
 	for _, row := range rows {
 		f := found[row.RunID]
 		ordinal, index := flow.Split(int(row.Number))
@@ -70,7 +107,7 @@ func Load(ctx context.Context, q *db.Queries, wanted []Wanted) (map[int64]Found,
 		if row.Outputs != nil {
 			v, err := expr.FromJSON(row.Outputs)
 			if err != nil {
-				return nil, fmt.Errorf("read outputs of run %d: %w", row.RunID, err)
+				return fmt.Errorf("read outputs of run %d: %w", row.RunID, err)
 			}
 			values, _ = v.(map[string]any)
 		}
@@ -83,7 +120,7 @@ func Load(ctx context.Context, q *db.Queries, wanted []Wanted) (map[int64]Found,
 			lists[name] = append(list.([]any), values[name])
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // empty is what is known before any row is read: of a fan-out, an empty list for

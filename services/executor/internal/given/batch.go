@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/synthesizer-dev/synthesizer/cli/attempt"
@@ -67,7 +68,7 @@ func (r *Reader) Batch() *Batch {
 	return &Batch{
 		r: r, revs: map[int64]*revision.Revision{}, facts: map[int64]facts{}, asked: map[taskKey]bool{},
 		itemOf: map[itemKey]json.RawMessage{}, earlier: map[taskKey]*attempt.Earlier{}, size: map[taskKey]int{},
-		standings: map[int64]db.StandingsRow{},
+		standings: map[int64]db.StandingsRow{}, outputs: db.LoadOutputsParams{Page: math.MaxInt32},
 	}
 }
 
