@@ -35,25 +35,45 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	cases := read(t, ".")
 	w := newWorld(t, cases)
-	t.Run("cases", func(t *testing.T) {
-		for _, c := range cases {
-			t.Run(c.Name(), func(t *testing.T) {
-				t.Parallel()
-				if err := w.play(t, c); err != nil {
-					t.Error(err)
+	play := func(group string, own bool) {
+		t.Run(group, func(t *testing.T) {
+			for _, c := range cases {
+				if startsExecutors(c) != own {
+					continue
 				}
-				if why := serverOnly(c); why != "" {
-					t.Logf("%s: on the server (%s)", c.Title, why)
-					return
-				}
-				if err := w.playLocally(t, c); err != nil {
-					t.Errorf("locally: %v", err)
-				}
-				t.Logf("%s: on the server and locally", c.Title)
-			})
-		}
-	})
+				t.Run(c.Name(), func(t *testing.T) {
+					t.Parallel()
+					if err := w.play(t, c); err != nil {
+						t.Error(err)
+					}
+					if why := serverOnly(c); why != "" {
+						t.Logf("%s: on the server (%s)", c.Title, why)
+						return
+					}
+					if err := w.playLocally(t, c); err != nil {
+						t.Errorf("locally: %v", err)
+					}
+					t.Logf("%s: on the server and locally", c.Title)
+				})
+			}
+		})
+	}
+	// An executor takes tasks of others, too, and dies with them.
+	play("apart", true)
+	play("cases", false)
 	w.end()
+}
+
+// startsExecutors says whether a case has executors of its own.
+func startsExecutors(c *casefile.Case) bool {
+	for _, b := range c.Blocks {
+		for _, s := range b.Steps {
+			if s.Verb == "executor" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Each expectation fails when it should: a runner that finds nothing wrong shows
