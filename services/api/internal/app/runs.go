@@ -260,7 +260,8 @@ func (a *App) whole(ctx context.Context, q *db.Queries, by Actor, row runRow) (a
 		return run, err
 	}
 	run.Tasks, run.NextTasks = page.Items, page.Next
-	return run, a.kin(ctx, q, by, row, &run)
+	err = a.kin(ctx, q, by, row, &run)
+	return run, err
 }
 
 // Cancel asks a run to stop; asked again, it stops what the run does finally too.
