@@ -124,9 +124,7 @@ func (s *step) window(r *row) {
 	if s.stopping() || s.failing(r) || f.Released >= run {
 		return
 	}
-	n := run - f.Released
-	flying := f.Released - (run - f.Unfinished)
-	n = min(n, gate.Spare(s.g.nodes[r.Ordinal].task.MaxParallel, flying))
+	n := gate.Window(s.g.nodes[r.Ordinal].task.MaxParallel, run, f.Released, f.Unfinished)
 	switch {
 	case n <= 0:
 		return

@@ -119,6 +119,14 @@ func Spare(limit, active int) int {
 	return max(0, limit-active)
 }
 
+// Window is how many more items of a fan-out may be released now: of those that
+// run, so many were released and so many have not ended; limit is how many may be
+// under way at once, 0 is no limit.
+func Window(limit, run, released, unfinished int) int {
+	underWay := released - (run - unfinished)
+	return min(run-released, Spare(limit, underWay))
+}
+
 // Over says whether a time that was to be waited for has come.
 func Over(until, now time.Time) bool { return !now.Before(until) }
 

@@ -240,8 +240,7 @@ func (t *taskFacts) ahead() (n int) {
 		case o == t.ordinal:
 			n += max(0, t.index-int(*r.Released))
 		default:
-			flying := *r.Released - (*r.Items - *r.Unfinished)
-			n += min(int(*r.Items-*r.Released), gate.Spare(t.def.Graph.Task(o).MaxParallel, int(flying)))
+			n += gate.Window(t.def.Graph.Task(o).MaxParallel, int(*r.Items), int(*r.Released), int(*r.Unfinished))
 		}
 	}
 	return min(n, t.def.Graph.MaxParallel())
