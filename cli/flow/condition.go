@@ -298,7 +298,10 @@ func (r *Run) Context() map[string]any {
 // are more than may be read.
 func IsTooLarge(err error) bool { return errors.Is(err, errOutputsTooLarge) }
 
-var errOutputsTooLarge = errors.New("the outputs of its items are more than 16 MiB together")
+// MaxCollected is how many bytes of outputs may be collected from one fan-out.
+const MaxCollected = 16 << 20
+
+var errOutputsTooLarge = fmt.Errorf("the outputs of its items are more than %d MiB together", MaxCollected>>20)
 
 // taskContext is what ${{ needs.T }} and ${{ tasks.T }} read.
 func (s *step) taskContext(o int) map[string]any {

@@ -299,24 +299,24 @@ func (t *taskFacts) asks(a *answer) {
 
 // calls is the run of another pipeline.
 func (t *taskFacts) calls(a *answer) {
+	closed := func(headline, summary string) *finding {
+		return a.closed(gate.Child, headline, summary).since(t.row.DueAt)
+	}
 	c := t.call
-	switch {
-	case c == nil:
-		a.closed(gate.Child, "waits for the run that it started", "The run of another pipeline that it started has not ended.").since(t.row.DueAt).frees("Ends with that run.")
-		return
-	case !t.sees(c.Namespace):
-		a.closed(gate.Child, "waits for a run of another namespace", "It has started a run of another namespace.").since(t.row.DueAt).
-			heldBy([]api.Holder{t.holder(0, c.Namespace, c.Pipeline, c.Number, "", c.State, "", "", 0, c.Since)}, 1).frees("Ends with that run.")
-		return
-	case c.Number == 0:
-		a.closed(gate.Child, "waits for a run of "+c.Namespace+"/"+c.Pipeline, "It has asked for a run of "+c.Namespace+"/"+c.Pipeline+", which the scheduler is about to make.").since(t.row.DueAt).
-			frees("Ends with that run.")
+	if c == nil {
+		closed("waits for the run that it started", "The run of another pipeline that it started has not ended.").frees("Ends with that run.")
 		return
 	}
-	child := runName(c.Namespace, c.Pipeline, c.Number)
-	a.closed(gate.Child, "waits for "+child, "It has started "+child+", which has not ended.").since(t.row.DueAt).
-		heldBy([]api.Holder{t.holder(0, c.Namespace, c.Pipeline, c.Number, "", c.State, "", "", 0, c.Since)}, 1).
-		frees("Ends with that run, and as it does.", "synctl explain "+child)
+	pipeline := c.Namespace + "/" + c.Pipeline
+	it := []api.Holder{t.holder(0, c.Namespace, c.Pipeline, c.Number, "", c.State, "", "", 0, c.Since)}
+	switch child := runName(c.Namespace, c.Pipeline, c.Number); {
+	case !t.sees(c.Namespace):
+		closed("waits for a run of another namespace", "It has started a run of another namespace.").heldBy(it, 1).frees("Ends with that run.")
+	case c.Number == 0:
+		closed("waits for a run of "+pipeline, "It has asked for a run of "+pipeline+", which the scheduler is about to make.").frees("Ends with that run.")
+	default:
+		closed("waits for "+child, "It has started "+child+", which has not ended.").heldBy(it, 1).frees("Ends with that run, and as it does.", "synctl explain "+child)
+	}
 }
 
 func or(text, other string) string {

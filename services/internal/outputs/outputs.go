@@ -10,9 +10,6 @@ import (
 	"github.com/synthesizer-dev/synthesizer/db"
 )
 
-// maxCollected is how much of outputs may be collected from one fan-out.
-const maxCollected = 16 << 20
-
 // pageRows is how many rows are read at once: of items that have all written as
 // much as they may, some 30 MiB.
 const pageRows = 500
@@ -99,7 +96,7 @@ func collect(found map[int64]Found, size map[int64]map[int]int, rows []db.LoadOu
 		if size[row.RunID] == nil {
 			size[row.RunID] = map[int]int{}
 		}
-		if size[row.RunID][ordinal] += len(row.Outputs); size[row.RunID][ordinal] > maxCollected {
+		if size[row.RunID][ordinal] += len(row.Outputs); size[row.RunID][ordinal] > flow.MaxCollected {
 			f.TooLarge[ordinal] = true
 			continue
 		}

@@ -173,9 +173,6 @@ func (b *Batch) takeTasks(rows []db.LoadTasksRow) {
 	}
 }
 
-// maxCollected is how much of outputs may be collected from one fan-out.
-const maxCollected = 16 << 20
-
 // takeOutputs gives earlier tasks their outputs: a fan-out has, for each
 // declared one, a list with a place for every item that succeeded.
 func (b *Batch) takeOutputs(rows []db.LoadOutputsRow) error {
@@ -198,7 +195,7 @@ func (b *Batch) takeOutputs(rows []db.LoadOutputsRow) error {
 		if e == nil {
 			continue
 		}
-		if b.size[key] += len(row.Outputs); b.size[key] > maxCollected {
+		if b.size[key] += len(row.Outputs); b.size[key] > flow.MaxCollected {
 			e.TooLarge, e.Outputs = true, nil
 			continue
 		}
