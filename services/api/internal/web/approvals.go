@@ -196,21 +196,17 @@ func (s *Server) question(c echo.Context, from string) (AnswerPage, error) {
 	if err := known(c, "from"); err != nil {
 		return page, err
 	}
-	name, index, err := taskRef(c)
+	got, err := s.taskPage(c)
 	if err != nil {
 		return page, err
 	}
-	who := actor(c)
-	got, err := s.app.TaskPage(c.Request().Context(), who, runRef(c), name, index)
-	if err != nil {
-		return page, err
-	}
+	name := got.Task.Name
 	page.Base = s.base(c, got.Head, "", "pipelines")
 	ref := refOf(got.Run.Pipeline, page.Many)
 	if got.Task.Approval == nil {
 		return page, api.Errorf(api.NotFound, "%s of run %s#%d asks nothing", name, ref, got.Run.Number).WithHint("it may not have come to that yet, or it is no approval")
 	}
-	page.Ask = ask(page.Base, who, *got.Task.Approval, got.Task.State)
+	page.Ask = ask(page.Base, actor(c), *got.Task.Approval, got.Task.State)
 	page.Ask.Key, page.Back = rand.Text(), ref.Run(got.Run.Number)
 	if from == fromList {
 		page.Nav, page.Ask.From, page.Back = fromList, from, "/approvals"

@@ -26,6 +26,15 @@ func taskRef(c echo.Context) (name string, index *int, err error) {
 	return name, nil, nil
 }
 
+// taskPage is what there is of the task that the address names.
+func (s *Server) taskPage(c echo.Context) (app.TaskPage, error) {
+	name, index, err := taskRef(c)
+	if err != nil {
+		return app.TaskPage{}, err
+	}
+	return s.app.TaskPage(c.Request().Context(), actor(c), runRef(c), name, index)
+}
+
 // newestAttempt leads to the newest attempt of a task.
 func (s *Server) newestAttempt(c echo.Context) error {
 	name, index, err := taskRef(c)

@@ -431,22 +431,28 @@ func backfillTicks(b Base, ref Ref, x api.Backfill) BackfillTicks {
 	return l
 }
 
+// oneBackfill is the backfill that the address names, without its ticks.
+func (s *Server) oneBackfill(c echo.Context) (x api.Backfill, head app.PageHead, err error) {
+	id, err := backfillID(c)
+	if err != nil {
+		return x, head, err
+	}
+	ctx, who := c.Request().Context(), actor(c)
+	if x, err = s.app.Backfill(ctx, who, id, api.GetBackfillParams{Limit: 1}); err != nil {
+		return x, head, err
+	}
+	head, err = s.app.PageHead(ctx, who)
+	return x, head, err
+}
+
 // confirmBackfill is a page that asks before a backfill is paused or canceled.
 func (s *Server) confirmBackfill(c echo.Context, verb string) (ConfirmPage, error) {
 	var page ConfirmPage
-	id, err := backfillID(c)
+	x, head, err := s.oneBackfill(c)
 	if err != nil {
 		return page, err
 	}
-	ctx, who := c.Request().Context(), actor(c)
-	x, err := s.app.Backfill(ctx, who, id, api.GetBackfillParams{Limit: 1})
-	if err != nil {
-		return page, err
-	}
-	head, err := s.app.PageHead(ctx, who)
-	if err != nil {
-		return page, err
-	}
+	id, who := x.ID, actor(c)
 	page.Base = s.base(c, head, fmt.Sprintf("%s backfill %d", sentenceCase(verb), id), "pipelines")
 	page.Ref, page.Backfill = refOf(x.Pipeline, page.Many), id
 	page.Heading, page.Button = page.Title+"?", page.Title
@@ -538,19 +544,11 @@ func (s *Server) quotaPage(c echo.Context) error {
 
 func (s *Server) backfillQuota(c echo.Context) (QuotaPage, error) {
 	var page QuotaPage
-	id, err := backfillID(c)
+	x, head, err := s.oneBackfill(c)
 	if err != nil {
 		return page, err
 	}
-	ctx, who := c.Request().Context(), actor(c)
-	x, err := s.app.Backfill(ctx, who, id, api.GetBackfillParams{Limit: 1})
-	if err != nil {
-		return page, err
-	}
-	head, err := s.app.PageHead(ctx, who)
-	if err != nil {
-		return page, err
-	}
+	id, who := x.ID, actor(c)
 	page.Base = s.base(c, head, fmt.Sprintf("Change backfill %d", id), "pipelines")
 	page.ID, page.Ref, page.Over = id, refOf(x.Pipeline, page.Many), !x.EndedAt.IsZero()
 	page.Max.Value, page.Share.Value = strconv.Itoa(x.Max), strconv.Itoa(x.PoolShare)

@@ -154,15 +154,11 @@ func (s *Server) confirmMark(c echo.Context) (MarkPage, error) {
 	if err := known(c); err != nil {
 		return page, err
 	}
-	name, index, err := taskRef(c)
+	got, err := s.taskPage(c)
 	if err != nil {
 		return page, err
 	}
 	who := actor(c)
-	got, err := s.app.TaskPage(c.Request().Context(), who, runRef(c), name, index)
-	if err != nil {
-		return page, err
-	}
 	page.Base = s.base(c, got.Head, "", "pipelines")
 	ref := refOf(got.Run.Pipeline, page.Many)
 	page.Ref, page.Number, page.Task = ref, got.Run.Number, taskName(got.Task)
